@@ -1,0 +1,1 @@
+//! The build cache: what identifies a step, and what it produced.

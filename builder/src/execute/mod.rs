@@ -1,0 +1,1 @@
+//! Running steps: RUN in a container, COPY and ADD by handle, metadata.

@@ -1,0 +1,3 @@
+//! `rbuild`: a Dockerfile becomes an OCI image.
+
+fn main() {}

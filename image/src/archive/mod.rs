@@ -1,0 +1,1 @@
+//! Images as files: docker-archive, oci-archive, OCI folder, and a plain root file system to import.

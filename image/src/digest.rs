@@ -1,0 +1,1 @@
+//! Content digests: parsed once, compared as bytes, verified while streaming.

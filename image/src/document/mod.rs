@@ -1,0 +1,1 @@
+//! Typed OCI documents (manifest, index, config), with their exact bytes kept for the digest.

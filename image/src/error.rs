@@ -1,0 +1,1 @@
+//! What can go wrong in the image store, as data: one kind for those who must decide, one message for people.

@@ -1,0 +1,1 @@
+//! Image names as Docker writes them, parsed once.

@@ -1,0 +1,1 @@
+//! The store on disk: OCI image layout, unpacked layers, leases, locks.

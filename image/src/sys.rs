@@ -1,0 +1,1 @@
+//! The only module of this crate with unsafe code: system calls that rustix lacks.

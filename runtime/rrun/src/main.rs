@@ -1,0 +1,3 @@
+//! `rrun`: standalone containers and images.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Error kinds and exit codes of everything that runs containers.

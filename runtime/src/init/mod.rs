@@ -1,0 +1,1 @@
+//! From a checked plan to a running process: bootstrap in the parent, ordered steps in the child.

@@ -1,0 +1,3 @@
+//! `roci`: an OCI runtime.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Processes by descriptor: pidfd, start time, waiting, signals.

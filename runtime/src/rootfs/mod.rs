@@ -1,0 +1,1 @@
+//! The container's root file system: mounts, devices, masks and the pivot.

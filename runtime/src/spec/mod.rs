@@ -1,0 +1,1 @@
+//! config.json: loading, checking, and making one from an image.

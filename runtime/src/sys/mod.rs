@@ -1,0 +1,1 @@
+//! The only unsafe code of this crate: system calls that rustix and nix lack.

@@ -1,0 +1,1 @@
+//! Pseudo terminals: allocation, size, raw mode, console socket.
