@@ -1,1 +1,36 @@
-//! The harness of the whole-program tests.
+//! The harness of the whole-program tests: real programs, run as root, each test in a world of its own.
+//!
+//! ```no_run
+//! use tests::{Sandbox, needs};
+//!
+//! # fn example() {
+//! needs!("root");
+//! let sandbox = Sandbox::new();
+//! sandbox.import_busybox();
+//! sandbox.rrun(["run", "--rm", "busybox", "echo", "hello"]).run().succeeds().stdout_is("hello\n");
+//! # }
+//! ```
+//!
+//! What always holds:
+//! - a [`Sandbox`] has its own `HULL_ROOT`, `HULL_STATE`, `TMPDIR` and name prefix, so that tests run in parallel;
+//! - a command's environment is clean: what the caller's shell exports never decides a test;
+//! - every command has a deadline, and nobody may hold its output open after it ended;
+//! - when a sandbox is dropped, no process, mount or cgroup of it is left: otherwise the test fails and says which;
+//! - a test that cannot run here says so by the word that is missing ([`needs!`]), and an unknown word fails.
+//!
+//! Suites are files in `tests/tests/`; a fixed bug leaves a test there that names what broke.
+
+mod busybox;
+mod canary;
+mod command;
+pub mod leaks;
+mod needs;
+mod programs;
+mod sandbox;
+
+pub use busybox::busybox_archive;
+pub use canary::Canary;
+pub use command::{Command, Outcome, Running, eventually};
+pub use needs::missing_need;
+pub use programs::{bin_dir, program, project_dir};
+pub use sandbox::Sandbox;

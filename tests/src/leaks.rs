@@ -1,0 +1,211 @@
+//! What must not be left behind: processes, mounts, namespaces, cgroups, links and temporary files.
+//!
+//! Two scopes. [`Snapshot`] looks at the whole machine before and after a run (`leak-check`, used by `make test` and
+//! `make demo`). [`of_sandbox`] finds what belongs to one test while others run beside it.
+//!
+//! Nothing here writes below `/sys/fs/cgroup` except [`clear`], and that only to cgroups which bear a test's own prefix.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Our programs, as their process calls itself.
+const PROGRAMS: &[&str] = &["rrun", "rbuild", "roci", "register"];
+/// Cgroups that stay: parents shared by all containers of the host.
+const SHARED_CGROUPS: &[&str] = &["/hull", "/hull/monitors"];
+
+/// Everything on this machine that a run of ours could leave, one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot(BTreeSet<String>);
+
+impl Snapshot {
+    /// The state now.
+    pub fn take() -> Snapshot {
+        let mut lines = BTreeSet::new();
+        for process in processes().filter(Process::is_ours) {
+            lines.insert(format!("process {} {}", process.pid, process.command()));
+        }
+        for line in read("/proc/self/mountinfo").lines() {
+            lines.insert(format!("mount {}", mount_of(line)));
+        }
+        lines.extend(cgroups().into_iter().map(|path| format!("cgroup {}", path.display())));
+        lines.extend(names_in(Path::new("/sys/class/net")).map(|name| format!("link {name}")));
+        for folder in ["/run/netns", "/run/hull/netns"] {
+            lines
+                .extend(names_in(Path::new(folder)).map(|name| format!("network namespace {folder}/{name}")));
+        }
+        let temporary = std::env::temp_dir();
+        let ours = names_in(&temporary).filter(|name| name.starts_with("hull-"));
+        lines.extend(ours.map(|name| format!("temporary {}", temporary.join(name).display())));
+        Snapshot(lines)
+    }
+
+    /// Reads what [`Snapshot::to_text`] wrote.
+    pub fn from_text(text: &str) -> Snapshot {
+        Snapshot(text.lines().map(str::to_owned).collect())
+    }
+
+    /// One line for each thing.
+    pub fn to_text(&self) -> String {
+        self.0.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// What is here and was not there before.
+    pub fn since(&self, before: &Snapshot) -> Vec<String> {
+        self.0.difference(&before.0).cloned().collect()
+    }
+}
+
+/// What of the sandbox at `path` is alive or mounted, in words. `prefix` is how its outside names begin.
+pub fn of_sandbox(path: &Path, prefix: &str) -> Vec<String> {
+    let path = path.to_string_lossy();
+    let prefix = format!("{prefix}-");
+    let mut found = Vec::new();
+    for process in processes().filter(|process| process.belongs_to(&path, &prefix)) {
+        found.push(format!("process {} {}", process.pid, process.command()));
+    }
+    for line in read("/proc/self/mountinfo").lines().filter(|line| line.contains(&*path)) {
+        found.push(format!("mount {}", mount_of(line)));
+    }
+    for cgroup in cgroups().iter().filter(|cgroup| cgroup.to_string_lossy().contains(&prefix)) {
+        found.push(format!("cgroup {}", cgroup.display()));
+    }
+    found
+}
+
+/// Kills, unmounts and removes what [`of_sandbox`] finds, as far as that goes.
+pub fn clear(path: &Path, prefix: &str) {
+    let text = path.to_string_lossy();
+    let prefix = format!("{prefix}-");
+    for process in processes().filter(|process| process.belongs_to(&text, &prefix)) {
+        if let Some(pid) = Pid::from_raw(process.pid) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    let mounts = read("/proc/self/mountinfo");
+    for line in mounts.lines().rev().filter(|line| mount_point(line).starts_with(path)) {
+        let _ = unmount(mount_point(line), UnmountFlags::DETACH);
+    }
+    for cgroup in cgroups().iter().rev().filter(|cgroup| cgroup.to_string_lossy().contains(&prefix)) {
+        let _ = fs::remove_dir(cgroup);
+    }
+}
+
+/// A process as `/proc` shows it; every question may find it gone, which counts as no.
+struct Process {
+    pid: i32,
+    folder: PathBuf,
+}
+
+impl Process {
+    /// Whether it runs one of our programs, or is in a cgroup of ours.
+    fn is_ours(&self) -> bool {
+        let name = read(self.folder.join("comm"));
+        let zombie =
+            read(self.folder.join("stat")).rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
+        let in_cgroup = read(self.folder.join("cgroup")).lines().any(|line| line.contains(":/hull"));
+        !zombie && (in_cgroup || PROGRAMS.contains(&name.trim_end()))
+    }
+
+    /// Whether it mentions the sandbox: in its environment, arguments or folder, or by what it has mounted.
+    fn belongs_to(&self, path: &str, prefix: &str) -> bool {
+        if self.pid == std::process::id().cast_signed() {
+            return false;
+        }
+        let mentions = |file: &str| {
+            let text = read(self.folder.join(file));
+            text.contains(path) || text.contains(prefix)
+        };
+        let private_mounts = || {
+            let theirs = fs::read_link(self.folder.join("ns/mnt"));
+            let own = fs::read_link("/proc/self/ns/mnt");
+            theirs.is_ok_and(|theirs| own.is_ok_and(|own| own != theirs)) && mentions("mountinfo")
+        };
+        let working = fs::read_link(self.folder.join("cwd"));
+        mentions("cmdline")
+            || mentions("environ")
+            || mentions("cgroup")
+            || working.is_ok_and(|folder| folder.to_string_lossy().starts_with(path))
+            || private_mounts()
+    }
+
+    fn command(&self) -> String {
+        let arguments = read(self.folder.join("cmdline")).replace('\0', " ");
+        if arguments.is_empty() { read(self.folder.join("comm")).trim_end().to_owned() } else { arguments }
+    }
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    names_in(Path::new("/proc")).filter_map(|name| {
+        let pid = name.parse().ok()?;
+        Some(Process { pid, folder: Path::new("/proc").join(name) })
+    })
+}
+
+/// All cgroups at or below a top-level `hull*` in every hierarchy, parents first.
+fn cgroups() -> Vec<PathBuf> {
+    let mounts = read("/proc/self/mountinfo");
+    let hierarchies = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let mut found = Vec::new();
+    for hierarchy in hierarchies.map(mount_point) {
+        for name in names_in(&hierarchy).filter(|name| name.starts_with("hull")) {
+            descend(&hierarchy, &hierarchy.join(name), &mut found);
+        }
+    }
+    found
+}
+
+fn descend(hierarchy: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
+    if !folder.is_dir() {
+        return;
+    }
+    let within = folder.strip_prefix(hierarchy).unwrap_or(folder).to_string_lossy();
+    if !SHARED_CGROUPS.iter().any(|shared| shared[1..] == *within) {
+        found.push(folder.to_owned());
+    }
+    for name in names_in(folder) {
+        descend(hierarchy, &folder.join(name), found);
+    }
+}
+
+fn names_in(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+/// The fourth field: where it is mounted (escapes of spaces do not occur in our names).
+fn mount_point(line: &str) -> PathBuf {
+    PathBuf::from(line.split(' ').nth(4).unwrap_or_default())
+}
+
+/// Mount point, type and source; the ids in front differ from run to run.
+fn mount_of(line: &str) -> String {
+    let what = line.split(" - ").nth(1).unwrap_or_default();
+    let kind_and_source = what.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    format!("{} {kind_and_source}", mount_point(line).display())
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_survives_its_text_form() {
+        let snapshot = Snapshot::take();
+        assert_eq!(Snapshot::from_text(&snapshot.to_text()), snapshot);
+    }
+
+    #[test]
+    fn only_what_is_new_is_a_leak() {
+        let before = Snapshot::from_text("link lo\nmount /a tmpfs none\n");
+        let after = Snapshot::from_text("link lo\nlink veth0\n");
+        assert_eq!(after.since(&before), ["link veth0"]);
+    }
+}

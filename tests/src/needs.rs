@@ -1,0 +1,65 @@
+//! What a test needs, as words.
+//!
+//! A missing need skips the test with a line that names it; a word that nobody defined fails, so that a misspelt need
+//! cannot skip a test for ever.
+
+use std::path::Path;
+
+/// Programs of other projects that a test may ask for by name.
+const PEERS: &[&str] =
+    &["bsdtar", "buildah", "crun", "docker", "gcc", "podman", "runc", "skopeo", "strace", "tar"];
+
+/// Returns from the test with `skipped: <need> not found` unless this machine has everything named.
+///
+/// Words: `root`, `cgroup_v1`, `cgroup_v2`, `overlay`, and the names of peers such as `crun` or `podman`.
+#[macro_export]
+macro_rules! needs {
+    ($($word:expr),+ $(,)?) => {
+        if let Some(missing) = $crate::missing_need(&[$($word),+]) {
+            eprintln!("skipped: {missing} not found");
+            return;
+        }
+    };
+}
+
+/// The first of `words` that this machine lacks.
+///
+/// # Panics
+/// On a word that is not defined here.
+pub fn missing_need<'a>(words: &[&'a str]) -> Option<&'a str> {
+    words.iter().copied().find(|word| !present(word))
+}
+
+fn present(word: &str) -> bool {
+    match word {
+        "root" => rustix::process::geteuid().is_root(),
+        "cgroup_v1" => Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists(),
+        "cgroup_v2" => Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        "overlay" => {
+            std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("\toverlay\n"))
+        }
+        peer if PEERS.contains(&peer) => on_path(peer),
+        unknown => panic!("unknown need {unknown:?}: define it in tests/src/needs.rs"),
+    }
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_need_is_answered() {
+        assert_eq!(missing_need(&["overlay", "docker-that-is-not-listed"].as_slice()[..1]), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "unknown need \"rooot\"")]
+    fn an_unknown_word_fails() {
+        missing_need(&["rooot"]);
+    }
+}

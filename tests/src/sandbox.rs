@@ -1,0 +1,176 @@
+//! A world of its own for one test: store, state, temporary files and names.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{Command, Outcome, busybox_archive, leaks, program};
+
+/// How long things that end on their own (a monitor that tidies up) may take before they count as leaked.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// A fresh `HULL_ROOT` and `HULL_STATE` below one temporary folder, and a prefix for names that live outside it.
+///
+/// Dropping it fails the test if a process, mount or cgroup of it is left, and removes what is left either way.
+#[derive(Debug)]
+pub struct Sandbox {
+    folder: TempDir,
+    prefix: String,
+    root: PathBuf,
+}
+
+impl Default for Sandbox {
+    fn default() -> Sandbox {
+        Sandbox::new()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox in the machine's temporary folder.
+    ///
+    /// # Panics
+    /// If that folder cannot be written.
+    pub fn new() -> Sandbox {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("hull-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::Builder::new().prefix(&format!("{prefix}-")).tempdir();
+        let folder = folder.expect("the temporary folder can be written");
+        let root = folder.path().join("root");
+        let sandbox = Sandbox { folder, prefix, root };
+        sandbox.folder("tmp");
+        sandbox
+    }
+
+    /// Puts the store elsewhere, as on a small or slow disk.
+    pub fn set_root(&mut self, root: impl Into<PathBuf>) {
+        self.root = root.into();
+    }
+
+    /// The temporary folder that holds everything.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `HULL_ROOT`.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `HULL_STATE`.
+    pub fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// A name that no other test uses, for what lives outside the sandbox: container ids, cgroups, links.
+    pub fn name(&self, suffix: &str) -> String {
+        format!("{}-{suffix}", self.prefix)
+    }
+
+    /// Writes a file below the sandbox, with its parents.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, relative: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(relative);
+        self.folder(Path::new(relative).parent().unwrap_or(Path::new("")));
+        std::fs::write(&path, content)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        path
+    }
+
+    /// Makes a folder below the sandbox, with its parents.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn folder(&self, relative: impl AsRef<Path>) -> PathBuf {
+        let path = self.path().join(relative);
+        std::fs::create_dir_all(&path)
+            .unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+        path
+    }
+
+    /// `rrun` with these arguments.
+    pub fn rrun<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Command {
+        self.command(program("rrun")).args(arguments)
+    }
+
+    /// `rbuild` with these arguments.
+    pub fn rbuild<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Command {
+        self.command(program("rbuild")).args(arguments)
+    }
+
+    /// `roci` with these arguments.
+    pub fn roci<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Command {
+        self.command(program("roci")).args(arguments)
+    }
+
+    /// Any program, in the sandbox's environment and folder.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        Command::new(program)
+            .env("HULL_ROOT", self.root())
+            .env("HULL_STATE", self.state())
+            .env("HULL_ROCI", crate::bin_dir().join("roci"))
+            .env("HOME", self.path())
+            .env("TMPDIR", self.path().join("tmp"))
+            .current_dir(self.path())
+    }
+
+    /// Imports the base image `busybox`.
+    ///
+    /// # Panics
+    /// If the import fails.
+    pub fn import_busybox(&self) -> Outcome {
+        let outcome =
+            self.rrun([OsStr::new("import"), busybox_archive().as_os_str(), OsStr::new("busybox")]).run();
+        outcome.succeeds();
+        outcome
+    }
+
+    /// A busybox root file system as a plain folder below the sandbox, for bundles.
+    ///
+    /// # Panics
+    /// If it cannot be unpacked.
+    pub fn busybox_root(&self, relative: &str) -> PathBuf {
+        let folder = self.folder(relative);
+        let file = std::fs::File::open(busybox_archive()).expect("the archive was just made");
+        let mut archive = tar::Archive::new(file);
+        archive.set_preserve_permissions(true);
+        archive.set_preserve_ownerships(true);
+        archive
+            .unpack(&folder)
+            .unwrap_or_else(|error| panic!("cannot unpack to {}: {error}", folder.display()));
+        folder
+    }
+
+    /// Asserts that the store finds nothing wrong with itself.
+    #[track_caller]
+    pub fn store_is_clean(&self) {
+        self.rrun(["system", "check"]).run().succeeds();
+    }
+
+    /// What of this sandbox is alive or mounted now, in words.
+    pub fn leaks(&self) -> Vec<String> {
+        leaks::of_sandbox(self.path(), &self.prefix)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let ends = Instant::now() + SETTLE;
+        let mut leaked = self.leaks();
+        while !leaked.is_empty() && Instant::now() < ends {
+            std::thread::sleep(Duration::from_millis(10));
+            leaked = self.leaks();
+        }
+        if leaked.is_empty() {
+            return;
+        }
+        leaks::clear(self.path(), &self.prefix);
+        if !std::thread::panicking() {
+            panic!("the test leaked:\n  {}", leaked.join("\n  "));
+        }
+    }
+}
