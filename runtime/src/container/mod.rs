@@ -1,1 +1,22 @@
 //! The life cycle: one file per verb, the states and their rules, and the record on disk.
+//!
+//! ```text
+//! <state root>/<id>/state.json   what the container is, written aside and renamed     (record)
+//! <state root>/<id>/start        the gate: a FIFO that a created container reads      (create, start)
+//! ```
+//!
+//! What must hold:
+//! - nothing is created before config.json was checked as a whole;
+//! - whatever a verb creates is reachable from the record before it exists, so that `delete --force` finds it after
+//!   a crash at any point;
+//! - the state of a container is observed, not remembered ([`Status`]).
+
+mod create;
+mod id;
+mod locate;
+mod status;
+
+pub use create::{Console, CreateRequest, Created, Gate, Stdio, create};
+pub use id::Id;
+pub use locate::roci_path;
+pub use status::Status;

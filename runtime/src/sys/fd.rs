@@ -1,0 +1,47 @@
+//! Descriptors by number: those that a caller left open for us, and closing the rest.
+#![allow(unsafe_code)]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+
+use super::check;
+
+/// What to do with a range of descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// Close them now.
+    Close,
+    /// Close them at the next exec.
+    CloseOnExec,
+}
+
+/// `close_range(2)` over `first..=last`. Used only in processes of ours that are about to execute something else:
+/// owners of closed numbers must never be used again.
+pub fn close_range(first: RawFd, last: RawFd, range: Range) -> Result<(), Errno> {
+    if first > last {
+        return Ok(());
+    }
+    let flags = match range {
+        Range::Close => 0,
+        Range::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
+    };
+    // SAFETY: no memory is passed. Closing numbers that values in this process own is upheld by the callers: the
+    // init child calls it on its way to exec and touches only the descriptors it kept.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Takes over a descriptor whose number the caller of this program passed us; `None` if it is not open.
+///
+/// It is made close-on-exec. Taking the same number twice is a mistake of the command line layer, which calls this
+/// once per option.
+pub fn take_inherited(number: RawFd) -> Result<OwnedFd, Errno> {
+    if number < 3 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: no memory is passed; an invalid number is answered with EBADF.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    // SAFETY: the number is open (the call above succeeded) and nothing in this process owns it, because it was
+    // inherited from our parent and is taken once, before anything else is opened.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
