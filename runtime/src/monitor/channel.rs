@@ -1,0 +1,350 @@
+//! The socket below [`super::protocol`]: packets with descriptors between processes of one user.
+//!
+//! Invariants: the socket is a path, never abstract, mode 0600 below a folder of mode 0700; both ends check that
+//! the other belongs to the same user or to root; a packet that was cut, or that carries more descriptors than
+//! [`MAX_DESCRIPTORS`], is refused and everything received with it is closed.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use thiserror::Error;
+
+use super::protocol::MAX_MESSAGE;
+
+/// Most descriptors one message may carry.
+pub const MAX_DESCRIPTORS: usize = 4;
+
+/// Callers that may queue before the monitor accepts them.
+const BACKLOG: i32 = 16;
+
+/// A failed socket operation.
+#[derive(Debug, Error)]
+pub enum ChannelError {
+    /// Nobody listens: the monitor is gone, or was never there.
+    #[error("no monitor answers at {}", path.display())]
+    NoMonitor {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The other end belongs to somebody else.
+    #[error("the other end of the monitor socket belongs to user {uid}")]
+    Stranger {
+        /// Its user id.
+        uid: u32,
+    },
+    /// A packet longer than [`MAX_MESSAGE`] or with too many descriptors.
+    #[error(
+        "a monitor message is longer than {MAX_MESSAGE} bytes or carries more than {MAX_DESCRIPTORS} descriptors"
+    )]
+    Oversized,
+    /// A system call failed.
+    #[error("cannot {operation} the monitor socket {}", path.display())]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// The socket, where it has a path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Errno,
+    },
+}
+
+/// A listening socket; its file is removed with [`Listener::remove`].
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Creates the folder of `path` (0700, one level) and listens on `path` (0600). A dead socket is replaced.
+    pub fn bind(path: &Path) -> Result<Listener, ChannelError> {
+        let fail =
+            |operation| move |source| ChannelError::System { operation, path: path.to_owned(), source };
+        let (folder_path, name) = split(path)?;
+        match rustix::fs::mkdir(folder_path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(fail("create the folder of")(error)),
+        }
+        let folder = open_folder(folder_path).map_err(fail("open the folder of"))?;
+        let socket = seqpacket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).map_err(fail("create"))?;
+        let address = address(&folder, name).map_err(fail("name"))?;
+        // The mode is set on the unbound socket: the file never exists with any other.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(fail("protect"))?;
+        match rustix::net::bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) if Connection::connect(path).is_ok() => {
+                return Err(fail("bind")(Errno::ADDRINUSE));
+            }
+            Err(Errno::ADDRINUSE) => {
+                rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(fail("replace the dead"))?;
+                rustix::net::bind(&socket, &address).map_err(fail("bind"))?;
+            }
+            result => result.map_err(fail("bind"))?,
+        }
+        rustix::net::listen(&socket, BACKLOG).map_err(fail("listen on"))?;
+        Ok(Listener { socket, path: path.to_owned() })
+    }
+
+    /// The next caller, `None` when nobody waits. Strangers are turned away here.
+    pub fn accept(&self) -> Result<Option<Connection>, ChannelError> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match rustix::net::accept_with(&self.socket, flags) {
+            Ok(socket) => {
+                check_peer(&socket, &self.path)?;
+                Ok(Some(Connection { socket, path: self.path.clone() }))
+            }
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+            Err(source) => {
+                Err(ChannelError::System { operation: "accept a caller on", path: self.path.clone(), source })
+            }
+        }
+    }
+
+    /// Removes the socket and its folder, if nothing else is in it.
+    pub fn remove(self) {
+        let _ = rustix::fs::unlink(&self.path);
+        if let Some(folder) = self.path.parent() {
+            let _ = rustix::fs::rmdir(folder);
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// One end of a conversation.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    path: PathBuf,
+}
+
+/// What one [`Connection::receive`] brought.
+#[derive(Debug)]
+pub enum Received {
+    /// A packet of this many bytes, with its descriptors in order.
+    Packet(usize, [Option<OwnedFd>; MAX_DESCRIPTORS]),
+    /// Nothing waits (non-blocking sockets only), or the time ran out.
+    Nothing,
+    /// The other end is gone.
+    End,
+}
+
+impl Connection {
+    /// Connects to the monitor at `path`; the connection blocks.
+    pub fn connect(path: &Path) -> Result<Connection, ChannelError> {
+        let fail =
+            |operation| move |source| ChannelError::System { operation, path: path.to_owned(), source };
+        let (folder_path, name) = split(path)?;
+        let gone = || ChannelError::NoMonitor { path: path.to_owned() };
+        let folder = match open_folder(folder_path) {
+            Ok(folder) => folder,
+            Err(Errno::NOENT) => return Err(gone()),
+            Err(error) => return Err(fail("open the folder of")(error)),
+        };
+        let socket = seqpacket(SocketFlags::CLOEXEC).map_err(fail("create"))?;
+        match rustix::net::connect(&socket, &address(&folder, name).map_err(fail("name"))?) {
+            Ok(()) => {}
+            Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(gone()),
+            Err(error) => return Err(fail("connect to")(error)),
+        }
+        check_peer(&socket, path)?;
+        Ok(Connection { socket, path: path.to_owned() })
+    }
+
+    /// Sends one packet, whole or not at all, with copies of `descriptors`.
+    pub fn send(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        if packet.len() > MAX_MESSAGE || descriptors.len() > MAX_DESCRIPTORS {
+            return Err(ChannelError::Oversized);
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        retry(|| {
+            rustix::net::sendmsg(&self.socket, &[IoSlice::new(packet)], &mut ancillary, SendFlags::NOSIGNAL)
+        })
+        .map(drop)
+        .map_err(|source| self.system("write to", source))
+    }
+
+    /// Receives one packet into `buffer`.
+    pub fn receive(&self, buffer: &mut [u8; MAX_MESSAGE]) -> Result<Received, ChannelError> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = retry(|| {
+            rustix::net::recvmsg(
+                &self.socket,
+                &mut [IoSliceMut::new(buffer)],
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        });
+        let received = match received {
+            Ok(received) => received,
+            Err(Errno::AGAIN) => return Ok(Received::Nothing),
+            Err(Errno::CONNRESET) => return Ok(Received::End),
+            Err(source) => return Err(self.system("read from", source)),
+        };
+        let mut descriptors = [const { None }; MAX_DESCRIPTORS];
+        let mut count = 0;
+        for message in ancillary.drain() {
+            let RecvAncillaryMessage::ScmRights(rights) = message else { continue };
+            for descriptor in rights {
+                if let Some(slot) = descriptors.get_mut(count) {
+                    *slot = Some(descriptor);
+                }
+                count += 1;
+            }
+        }
+        if count > MAX_DESCRIPTORS || received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            return Err(ChannelError::Oversized);
+        }
+        // A packet of no bytes looks like the end; neither is a message.
+        if received.bytes == 0 {
+            return Ok(Received::End);
+        }
+        Ok(Received::Packet(received.bytes, descriptors))
+    }
+
+    /// Makes [`Connection::receive`] give up after `time`; `None` waits for ever.
+    pub fn set_timeout(&self, time: Option<std::time::Duration>) -> Result<(), ChannelError> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        set_socket_timeout(&self.socket, Timeout::Recv, time)
+            .map_err(|source| self.system("configure", source))
+    }
+
+    fn system(&self, operation: &'static str, source: Errno) -> ChannelError {
+        ChannelError::System { operation, path: self.path.clone(), source }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn split(path: &Path) -> Result<(&Path, &str), ChannelError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    match (path.parent(), name) {
+        (Some(folder), Some(name)) => Ok((folder, name)),
+        _ => Err(ChannelError::System { operation: "name", path: path.to_owned(), source: Errno::INVAL }),
+    }
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The socket named through its folder's descriptor: a socket address holds 107 bytes, paths are longer.
+fn address(folder: &OwnedFd, name: &str) -> Result<SocketAddrUnix, Errno> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))
+}
+
+fn seqpacket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+fn check_peer(socket: &OwnedFd, path: &Path) -> Result<(), ChannelError> {
+    let peer = rustix::net::sockopt::socket_peercred(socket).map_err(|source| ChannelError::System {
+        operation: "identify the other end of",
+        path: path.to_owned(),
+        source,
+    })?;
+    if peer.uid == rustix::process::geteuid() || peer.uid.is_root() {
+        Ok(())
+    } else {
+        Err(ChannelError::Stranger { uid: peer.uid.as_raw() })
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => continue,
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn pair() -> (tempfile::TempDir, Listener, Connection, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        // Longer than a socket address holds.
+        let path = folder.path().join("a".repeat(120)).join("monitor.sock");
+        let listener = Listener::bind(&path).unwrap();
+        let client = Connection::connect(&path).unwrap();
+        let server = listener.accept().unwrap().unwrap();
+        (folder, listener, client, server)
+    }
+
+    #[test]
+    fn packets_and_descriptors_arrive() {
+        let (_folder, _listener, client, server) = pair();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        client.send(b"one", &[writer.as_fd()]).unwrap();
+        client.send(b"two", &[]).unwrap();
+        drop(writer);
+        let mut buffer = [0; MAX_MESSAGE];
+        let Received::Packet(3, [Some(descriptor), None, None, None]) = server.receive(&mut buffer).unwrap()
+        else {
+            panic!("no descriptor")
+        };
+        std::fs::File::from(descriptor).write_all(b"through").unwrap();
+        assert!(matches!(server.receive(&mut buffer), Ok(Received::Packet(3, _))));
+        assert!(matches!(server.receive(&mut buffer), Ok(Received::Nothing)));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+        drop(client);
+        assert!(matches!(server.receive(&mut buffer), Ok(Received::End)));
+    }
+
+    #[test]
+    fn the_socket_is_private_and_goes_with_its_folder() {
+        let (folder, listener, _client, _server) = pair();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&listener.path), 0o600);
+        assert_eq!(mode(listener.path.parent().unwrap()), 0o700);
+        listener.remove();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_dead_socket_is_recognised_and_replaced() {
+        let (_folder, listener, _client, _server) = pair();
+        let path = listener.path.clone();
+        assert!(matches!(Listener::bind(&path), Err(ChannelError::System { .. })));
+        drop(listener);
+        assert!(matches!(Connection::connect(&path), Err(ChannelError::NoMonitor { .. })));
+        let _listener = Listener::bind(&path).unwrap();
+        Connection::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_on_both_ends() {
+        let (_folder, _listener, client, server) = pair();
+        assert!(matches!(client.send(&[0; MAX_MESSAGE + 1], &[]), Err(ChannelError::Oversized)));
+        rustix::net::send(&client.socket, &[0; MAX_MESSAGE + 1], SendFlags::empty()).unwrap();
+        assert!(matches!(server.receive(&mut [0; MAX_MESSAGE]), Err(ChannelError::Oversized)));
+    }
+}

@@ -1,0 +1,625 @@
+//! What a monitor and its callers say to each other: one of Hull's frozen interfaces.
+//!
+//! One message is one packet of a `SOCK_SEQPACKET` unix socket (see [`super::channel`]), at most
+//! [`MAX_MESSAGE`] bytes, with at most [`super::channel::MAX_DESCRIPTORS`] descriptors beside it. All numbers are
+//! little-endian:
+//!
+//! ```text
+//!  0       4        6      8          12       14         16
+//!  | magic | framing | kind | sequence | length | reserved | fields ...      length bytes in all
+//!  | hull  | 1       | u16  | u32      | u16    | ignored  |
+//!                                                           each field:  tag u16 | length u16 | value
+//! ```
+//!
+//! A monitor lives as long as its containers and is therefore often older than the program that calls it. So:
+//!
+//! - `framing` and the header never change; everything else grows by adding kinds and fields
+//! - a request of an unknown kind is answered by [`Reply::Error`] with [`ErrorKind::Unsupported`], never by silence
+//! - a field with an unknown tag is skipped, unless the sender set [`CRITICAL`] in it: then the whole request is
+//!   unsupported, because doing it without that field would be doing something else
+//! - a value longer than the reader's type may grow in later versions: the known prefix is read
+//! - callers open with [`Request::Hello`] and go by the version in the answer, not by guessing
+//! - replies carry the sequence number of their request; [`Request::Wait`] may be answered after later requests
+//!
+//! Decoding borrows from the packet and encoding writes into a fixed buffer: neither allocates, neither panics on
+//! any input, and neither can be made to read past the packet. Larger things than a packet (arguments and
+//! environments of an exec, say) travel as a sealed memory file beside the message.
+
+use thiserror::Error;
+
+/// Version of the vocabulary that this build speaks; raised whenever a kind or field is added.
+pub const VERSION: u16 = 1;
+
+/// Longest message in bytes, header included.
+pub const MAX_MESSAGE: usize = 4096;
+
+/// Bit of a field's tag: who does not know the field must refuse the message.
+pub const CRITICAL: u16 = 0x8000;
+
+/// Longest text in bytes inside a message; longer ones are cut at a character.
+pub const MAX_TEXT: usize = 1024;
+
+const MAGIC: [u8; 4] = *b"hull";
+const FRAMING: u16 = 1;
+const HEADER: usize = 16;
+const REPLY: u16 = 0x8000;
+
+/// What callers ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// Opens a conversation: the newest version the caller speaks.
+    Hello {
+        /// The caller's [`VERSION`].
+        version: u16,
+    },
+    /// Asks how the container is.
+    Status,
+    /// Sends a signal to the container's first process.
+    Signal {
+        /// Signal number, 1 to 64.
+        number: u32,
+    },
+    /// Gives the container's terminal a new size.
+    Resize {
+        /// Height in characters.
+        rows: u16,
+        /// Width in characters.
+        columns: u16,
+    },
+    /// Answered once the container has ended; at once if it already has.
+    Wait,
+}
+
+/// What a monitor answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// Answer to [`Request::Hello`]: the version both sides speak.
+    Hello {
+        /// The lower of both versions.
+        version: u16,
+    },
+    /// The request was carried out and has no result.
+    Done,
+    /// Answer to [`Request::Status`].
+    Status {
+        /// Where the container is in its life.
+        phase: Phase,
+        /// Its first process in the monitor's PID namespace; 0 before it exists and after it was reaped.
+        pid: u32,
+        /// How it ended, once it has.
+        exit: Option<Exit>,
+    },
+    /// Answer to [`Request::Wait`].
+    Exited(Exit),
+    /// The request was not carried out.
+    Error {
+        /// What callers decide by.
+        kind: ErrorKind,
+        /// For people: operation, object, cause.
+        text: &'a str,
+    },
+}
+
+/// The part of a container's life that a monitor sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Being set up.
+    Creating,
+    /// Its first process runs.
+    Running,
+    /// Its first process ended.
+    Stopped,
+    /// A phase that only a newer monitor knows.
+    Other(u16),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(u8),
+    /// This signal ended it.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The exit code a shell would report: the code itself, or 128 and the signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The monitor does not know the request or a critical field of it.
+    Unsupported,
+    /// The packet is not a message, or a field is missing or out of range.
+    Malformed,
+    /// The container is not in a state where this can be done.
+    WrongPhase,
+    /// The monitor serves as many callers or waiters as it can.
+    Busy,
+    /// The kernel refused.
+    Failed,
+    /// A kind that only a newer monitor knows.
+    Other(u16),
+}
+
+/// A packet that could not be understood.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Not a message of this protocol at all; there is no sequence number to answer to.
+    #[error("not a monitor message: {0}")]
+    Garbage(&'static str),
+    /// Framed correctly, but unknown; answered with [`ErrorKind::Unsupported`].
+    #[error("message kind {kind:#06x} is not supported by protocol version {VERSION}")]
+    Unsupported {
+        /// Sequence number to answer to.
+        sequence: u32,
+        /// Its kind.
+        kind: u16,
+    },
+    /// Known, but a field is missing, short or out of range; answered with [`ErrorKind::Malformed`].
+    #[error("message kind {kind:#06x} has a bad field: {field}")]
+    BadField {
+        /// Sequence number to answer to.
+        sequence: u32,
+        /// Its kind.
+        kind: u16,
+        /// Name of the field.
+        field: &'static str,
+    },
+}
+
+/// A message being written, in fixed storage.
+#[derive(Debug)]
+pub struct Packet {
+    bytes: [u8; MAX_MESSAGE],
+    length: usize,
+}
+
+impl Packet {
+    /// The encoded message.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn new(kind: u16, sequence: u32) -> Packet {
+        let mut packet = Packet { bytes: [0; MAX_MESSAGE], length: HEADER };
+        packet.bytes[0..4].copy_from_slice(&MAGIC);
+        packet.bytes[4..6].copy_from_slice(&FRAMING.to_le_bytes());
+        packet.bytes[6..8].copy_from_slice(&kind.to_le_bytes());
+        packet.bytes[8..12].copy_from_slice(&sequence.to_le_bytes());
+        packet
+    }
+
+    /// Appends a field. Every field of every message fits together: the longest is one text of [`MAX_TEXT`].
+    fn field(mut self, tag: u16, value: &[u8]) -> Packet {
+        let end = self.length + 4 + value.len();
+        debug_assert!(end <= MAX_MESSAGE);
+        let (Ok(length), true) = (u16::try_from(value.len()), end <= MAX_MESSAGE) else { return self };
+        self.bytes[self.length..self.length + 2].copy_from_slice(&tag.to_le_bytes());
+        self.bytes[self.length + 2..self.length + 4].copy_from_slice(&length.to_le_bytes());
+        self.bytes[self.length + 4..end].copy_from_slice(value);
+        self.length = end;
+        let payload = (end - HEADER) as u16;
+        self.bytes[12..14].copy_from_slice(&payload.to_le_bytes());
+        self
+    }
+
+    fn number(self, tag: u16, value: u32) -> Packet {
+        self.field(tag, &value.to_le_bytes())
+    }
+}
+
+/// Kinds and tags on the wire. A number once given is never given to anything else.
+mod wire {
+    pub const HELLO: u16 = 1;
+    pub const STATUS: u16 = 2;
+    pub const SIGNAL: u16 = 3;
+    pub const RESIZE: u16 = 4;
+    pub const WAIT: u16 = 5;
+    pub const DONE: u16 = 6;
+    pub const ERROR: u16 = 7;
+
+    pub const TAG_VERSION: u16 = 1;
+    pub const TAG_NUMBER: u16 = 2;
+    pub const TAG_ROWS: u16 = 3;
+    pub const TAG_COLUMNS: u16 = 4;
+    pub const TAG_PHASE: u16 = 5;
+    pub const TAG_PID: u16 = 6;
+    pub const TAG_EXIT_CODE: u16 = 7;
+    pub const TAG_EXIT_SIGNAL: u16 = 8;
+    pub const TAG_ERROR_KIND: u16 = 9;
+    pub const TAG_TEXT: u16 = 10;
+}
+
+/// Writes `request` as a packet.
+pub fn encode_request(request: &Request, sequence: u32) -> Packet {
+    match *request {
+        Request::Hello { version } => {
+            Packet::new(wire::HELLO, sequence).number(wire::TAG_VERSION, u32::from(version))
+        }
+        Request::Status => Packet::new(wire::STATUS, sequence),
+        Request::Signal { number } => Packet::new(wire::SIGNAL, sequence).number(wire::TAG_NUMBER, number),
+        Request::Resize { rows, columns } => Packet::new(wire::RESIZE, sequence)
+            .number(wire::TAG_ROWS, u32::from(rows))
+            .number(wire::TAG_COLUMNS, u32::from(columns)),
+        Request::Wait => Packet::new(wire::WAIT, sequence),
+    }
+}
+
+/// Reads a request and its sequence number.
+pub fn decode_request(bytes: &[u8]) -> Result<(u32, Request), DecodeError> {
+    let message = Message::parse(bytes)?;
+    let request = match message.kind {
+        wire::HELLO => Request::Hello { version: message.small(wire::TAG_VERSION, "version")? },
+        wire::STATUS => Request::Status,
+        wire::SIGNAL => Request::Signal {
+            number: message
+                .number(wire::TAG_NUMBER)
+                .filter(|number| (1..=64).contains(number))
+                .ok_or(message.bad("signal number"))?,
+        },
+        wire::RESIZE => Request::Resize {
+            rows: message.small(wire::TAG_ROWS, "rows")?,
+            columns: message.small(wire::TAG_COLUMNS, "columns")?,
+        },
+        wire::WAIT => Request::Wait,
+        _ => return Err(message.unsupported()),
+    };
+    Ok((message.sequence, request))
+}
+
+/// Writes `reply` as a packet that answers request `sequence`.
+pub fn encode_reply(reply: &Reply<'_>, sequence: u32) -> Packet {
+    match *reply {
+        Reply::Hello { version } => {
+            Packet::new(REPLY | wire::HELLO, sequence).number(wire::TAG_VERSION, u32::from(version))
+        }
+        Reply::Done => Packet::new(REPLY | wire::DONE, sequence),
+        Reply::Status { phase, pid, exit } => {
+            let packet = Packet::new(REPLY | wire::STATUS, sequence)
+                .number(wire::TAG_PHASE, u32::from(phase_number(phase)))
+                .number(wire::TAG_PID, pid);
+            match exit {
+                Some(exit) => exit_field(packet, exit),
+                None => packet,
+            }
+        }
+        Reply::Exited(exit) => exit_field(Packet::new(REPLY | wire::WAIT, sequence), exit),
+        Reply::Error { kind, text } => Packet::new(REPLY | wire::ERROR, sequence)
+            .number(wire::TAG_ERROR_KIND, u32::from(error_number(kind)))
+            .field(wire::TAG_TEXT, cut(text).as_bytes()),
+    }
+}
+
+/// Reads a reply and the sequence number of the request it answers.
+pub fn decode_reply(bytes: &[u8]) -> Result<(u32, Reply<'_>), DecodeError> {
+    let message = Message::parse(bytes)?;
+    if message.kind & REPLY == 0 {
+        return Err(message.unsupported());
+    }
+    let reply = match message.kind & !REPLY {
+        wire::HELLO => Reply::Hello { version: message.small(wire::TAG_VERSION, "version")? },
+        wire::DONE => Reply::Done,
+        wire::STATUS => Reply::Status {
+            phase: phase_from(message.small(wire::TAG_PHASE, "phase")?),
+            pid: message.number(wire::TAG_PID).ok_or(message.bad("pid"))?,
+            exit: message.exit()?,
+        },
+        wire::WAIT => Reply::Exited(message.exit()?.ok_or(message.bad("exit"))?),
+        wire::ERROR => Reply::Error {
+            kind: error_from(message.small(wire::TAG_ERROR_KIND, "error kind")?),
+            text: std::str::from_utf8(message.field(wire::TAG_TEXT).unwrap_or_default())
+                .map_err(|_| message.bad("text"))?,
+        },
+        _ => return Err(message.unsupported()),
+    };
+    Ok((message.sequence, reply))
+}
+
+/// Feeds arbitrary bytes to both decoders; whatever decodes must survive being encoded again. For fuzzing.
+pub fn fuzz(data: &[u8]) {
+    if let Ok((sequence, request)) = decode_request(data) {
+        let again = encode_request(&request, sequence);
+        assert_eq!(decode_request(again.as_bytes()), Ok((sequence, request)));
+    }
+    if let Ok((sequence, reply)) = decode_reply(data) {
+        let again = encode_reply(&reply, sequence);
+        let Ok((same, back)) = decode_reply(again.as_bytes()) else { panic!("a reply did not survive") };
+        assert_eq!(same, sequence);
+        match (reply, back) {
+            (Reply::Error { text, .. }, Reply::Error { text: cut, .. }) => assert!(text.starts_with(cut)),
+            (reply, back) => assert_eq!(reply, back),
+        }
+    }
+}
+
+/// A framed message whose fields have been walked once, so that every lookup stays inside the packet.
+struct Message<'a> {
+    kind: u16,
+    sequence: u32,
+    fields: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Message<'a>, DecodeError> {
+        if bytes.len() < HEADER {
+            return Err(DecodeError::Garbage("shorter than a header"));
+        }
+        if bytes.len() > MAX_MESSAGE {
+            return Err(DecodeError::Garbage("longer than a message may be"));
+        }
+        let (header, fields) = bytes.split_at(HEADER);
+        if header[0..4] != MAGIC {
+            return Err(DecodeError::Garbage("wrong magic"));
+        }
+        let sequence = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+        let kind = u16_at(header, 6);
+        if u16_at(header, 4) != FRAMING {
+            return Err(DecodeError::Garbage("unknown framing"));
+        }
+        if usize::from(u16_at(header, 12)) != fields.len() {
+            return Err(DecodeError::Garbage("length and packet disagree"));
+        }
+        let message = Message { kind, sequence, fields };
+        message.check_fields()?;
+        Ok(message)
+    }
+
+    /// Every field lies inside the packet and no unknown one is critical.
+    fn check_fields(&self) -> Result<(), DecodeError> {
+        let mut rest = self.fields;
+        while !rest.is_empty() {
+            let (tag, _, after) = split_field(rest).ok_or(DecodeError::Garbage("field beyond the packet"))?;
+            if tag & CRITICAL != 0 && !(wire::TAG_VERSION..=wire::TAG_TEXT).contains(&(tag & !CRITICAL)) {
+                return Err(self.unsupported());
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// The first field with this tag.
+    fn field(&self, wanted: u16) -> Option<&'a [u8]> {
+        let mut rest = self.fields;
+        while let Some((tag, value, after)) = split_field(rest) {
+            if tag & !CRITICAL == wanted {
+                return Some(value);
+            }
+            rest = after;
+        }
+        None
+    }
+
+    fn number(&self, tag: u16) -> Option<u32> {
+        let value = self.field(tag)?;
+        Some(u32::from_le_bytes(value.get(..4)?.try_into().ok()?))
+    }
+
+    fn small(&self, tag: u16, field: &'static str) -> Result<u16, DecodeError> {
+        self.number(tag).and_then(|number| u16::try_from(number).ok()).ok_or(self.bad(field))
+    }
+
+    fn exit(&self) -> Result<Option<Exit>, DecodeError> {
+        let byte = |tag| match self.number(tag) {
+            None => Ok(None),
+            Some(number) => u8::try_from(number).map(Some).map_err(|_| self.bad("exit")),
+        };
+        Ok(match (byte(wire::TAG_EXIT_CODE)?, byte(wire::TAG_EXIT_SIGNAL)?) {
+            (_, Some(signal)) => Some(Exit::Signal(signal)),
+            (Some(code), None) => Some(Exit::Code(code)),
+            (None, None) => None,
+        })
+    }
+
+    fn bad(&self, field: &'static str) -> DecodeError {
+        DecodeError::BadField { sequence: self.sequence, kind: self.kind, field }
+    }
+
+    fn unsupported(&self) -> DecodeError {
+        DecodeError::Unsupported { sequence: self.sequence, kind: self.kind }
+    }
+}
+
+/// Tag, value and what follows, of the first field in `bytes`.
+fn split_field(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let header = bytes.get(..4)?;
+    let length = usize::from(u16_at(header, 2));
+    let value = bytes.get(4..4 + length)?;
+    Some((u16_at(header, 0), value, &bytes[4 + length..]))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn exit_field(packet: Packet, exit: Exit) -> Packet {
+    match exit {
+        Exit::Code(code) => packet.number(wire::TAG_EXIT_CODE, u32::from(code)),
+        Exit::Signal(signal) => packet.number(wire::TAG_EXIT_SIGNAL, u32::from(signal)),
+    }
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn phase_number(phase: Phase) -> u16 {
+    match phase {
+        Phase::Creating => 1,
+        Phase::Running => 2,
+        Phase::Stopped => 3,
+        Phase::Other(number) => number,
+    }
+}
+
+fn phase_from(number: u16) -> Phase {
+    match number {
+        1 => Phase::Creating,
+        2 => Phase::Running,
+        3 => Phase::Stopped,
+        other => Phase::Other(other),
+    }
+}
+
+fn error_number(kind: ErrorKind) -> u16 {
+    match kind {
+        ErrorKind::Unsupported => 1,
+        ErrorKind::Malformed => 2,
+        ErrorKind::WrongPhase => 3,
+        ErrorKind::Busy => 4,
+        ErrorKind::Failed => 5,
+        ErrorKind::Other(number) => number,
+    }
+}
+
+fn error_from(number: u16) -> ErrorKind {
+    match number {
+        1 => ErrorKind::Unsupported,
+        2 => ErrorKind::Malformed,
+        3 => ErrorKind::WrongPhase,
+        4 => ErrorKind::Busy,
+        5 => ErrorKind::Failed,
+        other => ErrorKind::Other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUESTS: [Request; 5] = [
+        Request::Hello { version: 7 },
+        Request::Status,
+        Request::Signal { number: 64 },
+        Request::Resize { rows: 24, columns: u16::MAX },
+        Request::Wait,
+    ];
+
+    const REPLIES: [Reply<'static>; 8] = [
+        Reply::Hello { version: 1 },
+        Reply::Done,
+        Reply::Status { phase: Phase::Running, pid: 4_000_000, exit: None },
+        Reply::Status { phase: Phase::Stopped, pid: 0, exit: Some(Exit::Signal(9)) },
+        Reply::Status { phase: Phase::Other(99), pid: 1, exit: None },
+        Reply::Exited(Exit::Code(255)),
+        Reply::Error { kind: ErrorKind::Busy, text: "cannot serve: too many callers" },
+        Reply::Error { kind: ErrorKind::Other(77), text: "" },
+    ];
+
+    #[test]
+    fn messages_survive_the_wire() {
+        for (sequence, request) in REQUESTS.iter().enumerate() {
+            let sequence = sequence as u32 + 40;
+            let packet = encode_request(request, sequence);
+            assert_eq!(decode_request(packet.as_bytes()), Ok((sequence, *request)));
+        }
+        for reply in &REPLIES {
+            assert_eq!(decode_reply(encode_reply(reply, u32::MAX).as_bytes()), Ok((u32::MAX, *reply)));
+        }
+    }
+
+    #[test]
+    fn the_frozen_bytes_of_a_signal_request() {
+        let packet = encode_request(&Request::Signal { number: 15 }, 2);
+        let expected = b"hull\x01\0\x03\0\x02\0\0\0\x08\0\0\0\x02\0\x04\0\x0f\0\0\0";
+        assert_eq!(packet.as_bytes(), expected);
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_an_error_or_another_message() {
+        for request in &REQUESTS {
+            let packet = encode_request(request, 1);
+            for end in 0..packet.as_bytes().len() {
+                assert!(decode_request(&packet.as_bytes()[..end]).is_err());
+            }
+            for position in 0..packet.as_bytes().len() {
+                for value in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut bytes = packet.as_bytes().to_vec();
+                    bytes[position] = value;
+                    fuzz(&bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        for round in 0..20_000usize {
+            let mut bytes = encode_reply(&REPLIES[round % REPLIES.len()], 3).as_bytes().to_vec();
+            for _ in 0..1 + round % 8 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = (state >> 33) as usize % bytes.len();
+                bytes[at] = (state >> 24) as u8;
+            }
+            fuzz(&bytes);
+        }
+        fuzz(&vec![0xff; MAX_MESSAGE * 2]);
+    }
+
+    #[test]
+    fn oversized_packets_are_garbage() {
+        let mut bytes = encode_request(&Request::Status, 1).as_bytes().to_vec();
+        bytes.resize(MAX_MESSAGE + 1, 0);
+        assert!(matches!(decode_request(&bytes), Err(DecodeError::Garbage(_))));
+    }
+
+    #[test]
+    fn a_newer_callers_unknown_request_can_be_answered() {
+        let packet = Packet::new(0x0777, 5).field(900, b"future");
+        assert_eq!(
+            decode_request(packet.as_bytes()),
+            Err(DecodeError::Unsupported { sequence: 5, kind: 0x0777 })
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped_unless_critical() {
+        let packet = Packet::new(wire::SIGNAL, 1).field(900, b"hint").number(wire::TAG_NUMBER, 9);
+        assert_eq!(decode_request(packet.as_bytes()), Ok((1, Request::Signal { number: 9 })));
+        let packet = Packet::new(wire::SIGNAL, 1).field(900 | CRITICAL, b"x").number(wire::TAG_NUMBER, 9);
+        assert!(matches!(decode_request(packet.as_bytes()), Err(DecodeError::Unsupported { .. })));
+        let packet = Packet::new(wire::SIGNAL, 1).number(wire::TAG_NUMBER | CRITICAL, 9);
+        assert_eq!(decode_request(packet.as_bytes()), Ok((1, Request::Signal { number: 9 })));
+    }
+
+    #[test]
+    fn a_value_that_grew_is_read_by_its_known_prefix() {
+        let packet = Packet::new(wire::SIGNAL, 1).field(wire::TAG_NUMBER, &[9, 0, 0, 0, 1, 2, 3]);
+        assert_eq!(decode_request(packet.as_bytes()), Ok((1, Request::Signal { number: 9 })));
+    }
+
+    #[test]
+    fn signals_out_of_range_are_refused_with_the_field() {
+        for number in [0, 65, u32::MAX] {
+            let packet = Packet::new(wire::SIGNAL, 1).number(wire::TAG_NUMBER, number);
+            assert!(matches!(decode_request(packet.as_bytes()), Err(DecodeError::BadField { .. })));
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        let text = "ü".repeat(MAX_TEXT);
+        let packet = encode_reply(&Reply::Error { kind: ErrorKind::Failed, text: &text }, 1);
+        let Ok((_, Reply::Error { text: cut, .. })) = decode_reply(packet.as_bytes()) else { panic!() };
+        assert_eq!(cut.len(), MAX_TEXT);
+        assert!(text.starts_with(cut));
+    }
+
+    #[test]
+    fn exits_are_reported_as_a_shell_does() {
+        assert_eq!(Exit::Code(3).code(), 3);
+        assert_eq!(Exit::Signal(9).code(), 137);
+    }
+}
