@@ -1,0 +1,77 @@
+# What a person runs is what CI runs: see README.md. Downloads and tools go to $(CACHE), everything built to target/.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+TRIPLE := $(shell uname -m)-unknown-linux-gnu
+TRIPLE_VARIABLE := $(shell echo $(TRIPLE) | tr a-z- A-Z_)
+# Debian keeps libseccomp.a in the multiarch folder.
+LIBRARIES := /usr/lib/$(shell uname -m)-linux-gnu
+
+BIN := $(TARGET_DIR)/hull/bin
+PROGRAMS := rrun rbuild roci
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench fuzz lint install clean packages bench-packages
+
+help:
+	@echo 'make demo      build an image, run it, and leave nothing behind: under a minute after compiling'
+	@echo 'make test      every test, on the programs as they are installed'
+	@echo 'make lint      formatting, clippy, rustdoc, dependency policy, shell scripts'
+	@echo 'make bench     side by side with podman, crun and buildah: ratios'
+	@echo 'make fuzz      every parser of foreign bytes, for SECONDS= each'
+	@echo 'make install   PREFIX=$(PREFIX)'
+	@echo 'make clean'
+
+packages:
+	@scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static
+
+bench-packages:
+	@scripts/packages.sh --optional crun podman buildah
+
+# Two builds, because settings are per build: roci and the demo's service static and ending at a panic, the others
+# dynamic and unwinding.
+build: packages
+	$(CARGO) build --release -p rrun --bin rrun -p builder --bin rbuild
+	CARGO_TARGET_$(TRIPLE_VARIABLE)_RUSTFLAGS="-C target-feature=+crt-static" \
+	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=$(LIBRARIES) \
+	$(CARGO) build --profile roci --target $(TRIPLE) -p runtime --bin roci -p register --bin register
+	install -d $(BIN) fixtures/register/bin
+	install $(TARGET_DIR)/release/rrun $(TARGET_DIR)/release/rbuild $(TARGET_DIR)/$(TRIPLE)/roci/roci $(BIN)
+	install $(TARGET_DIR)/$(TRIPLE)/roci/register fixtures/register/bin
+
+demo: build
+	$(CARGO) build -q -p tests --bin leak-check
+	scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check
+
+# The leak check speaks even when a test failed: what was left is often why.
+test: build
+	$(CARGO) test --workspace --no-run
+	$(CARGO) build -q -p tests --bin leak-check
+	$(TARGET_DIR)/debug/leak-check before $(TARGET_DIR)/hull/before
+	HULL_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace; tests=$$?; \
+	$(TARGET_DIR)/debug/leak-check after $(TARGET_DIR)/hull/before && exit $$tests
+
+bench: build bench-packages
+	$(CARGO) build --release -p tests --bin bench
+	HULL_BIN_DIR=$(abspath $(BIN)) $(TARGET_DIR)/release/bench
+
+fuzz: packages
+	$(CARGO) run -p tests --bin fuzz -- --seconds $(or $(SECONDS),10)
+
+lint: packages
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p runtime --all-targets --features fault-injection -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	scripts/deny.sh
+	scripts/shell.sh
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	cd $(BIN) && install $(PROGRAMS) $(abspath $(DESTDIR)$(PREFIX))/bin
+
+clean:
+	$(CARGO) clean
+	rm -rf fixtures/register/bin
