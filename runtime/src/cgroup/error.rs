@@ -1,0 +1,133 @@
+//! What can go wrong with a cgroup, always with the file or path that the kernel refused.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+/// A failed cgroup operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel's list of mounts cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Discover {
+        /// The file read.
+        file: &'static str,
+        /// The cause.
+        source: Errno,
+    },
+    /// No cgroup file system is mounted at all.
+    #[error("no cgroup hierarchy is mounted on this machine; mount cgroup2 at /sys/fs/cgroup")]
+    NoHierarchy,
+    /// A requested cgroup path that we do not accept.
+    #[error("cgroup path {given:?} {reason}")]
+    Path {
+        /// The path as given.
+        given: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A cgroup folder cannot be created or opened.
+    #[error("cannot {operation} cgroup {}: {source}", path.display())]
+    Folder {
+        /// create, open, or list.
+        operation: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: Errno,
+    },
+    /// The cgroup of a new container already has processes in it.
+    #[error("cgroup {} already contains processes; is another container using it?", path.display())]
+    Populated {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A control file refused a value.
+    #[error("cannot set {file} of {group} to {value}: {source}{hint}")]
+    Setting {
+        /// The control file's name.
+        file: String,
+        /// The cgroup's path below the hierarchy.
+        group: String,
+        /// What was written.
+        value: String,
+        /// The cause.
+        source: Errno,
+        /// What the cause means here, starting with a colon, or empty.
+        hint: &'static str,
+    },
+    /// A control file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: Errno,
+    },
+    /// A setting that is invalid whatever the machine.
+    #[error("resources.{setting}: {reason}")]
+    Invalid {
+        /// The field of the specification.
+        setting: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A setting that this machine's cgroups do not have.
+    #[error("resources.{setting} cannot be honoured: {reason}")]
+    Unsupported {
+        /// The field of the specification.
+        setting: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A process cannot be moved.
+    #[error("cannot move process {process} into cgroup {}: {source}", path.display())]
+    Join {
+        /// The process.
+        process: i32,
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: Errno,
+    },
+    /// The device program was refused by the kernel.
+    #[error("cannot {operation} the device program of {group}: {source}")]
+    DeviceProgram {
+        /// load or attach.
+        operation: &'static str,
+        /// The cgroup's path below the hierarchy.
+        group: String,
+        /// The cause.
+        source: Errno,
+    },
+    /// Processes do not go away.
+    #[error("cgroup {} still has processes after {milliseconds} ms: {processes:?}", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// How long we waited.
+        milliseconds: u128,
+        /// The first few process ids found in it.
+        processes: Vec<i32>,
+    },
+}
+
+impl Error {
+    /// The errno behind the error, where there is one.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Error::Discover { source, .. }
+            | Error::Folder { source, .. }
+            | Error::Setting { source, .. }
+            | Error::Read { source, .. }
+            | Error::Join { source, .. }
+            | Error::DeviceProgram { source, .. } => Some(*source),
+            Error::NoHierarchy
+            | Error::Path { .. }
+            | Error::Populated { .. }
+            | Error::Invalid { .. }
+            | Error::Unsupported { .. }
+            | Error::Busy { .. } => None,
+        }
+    }
+}
