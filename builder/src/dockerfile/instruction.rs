@@ -128,6 +128,8 @@ pub struct Instruction {
     pub keyword: Word,
     /// All of it on one line as written: continuations joined, comments dropped, heredoc bodies not included.
     pub text: String,
+    /// The heredocs that the line announces, in order, whatever the command makes of them.
+    pub heredocs: Vec<Heredoc>,
     /// From the instruction word to the end of its last line or heredoc terminator.
     pub span: Span,
     /// Comment block directly above, without `#`.
