@@ -204,6 +204,16 @@ impl Store {
         })
     }
 
+    /// Bytes of the image's layers unpacked, as far as that is known.
+    pub fn unpacked_size(&self, image: &Image) -> u64 {
+        image.layers.iter().map(|layer| self.layer_size(layer)).sum()
+    }
+
+    /// Bytes of one layer's uncompressed tar.
+    pub fn layer_size(&self, layer: &LayerDescriptor) -> u64 {
+        layer.size
+    }
+
     fn find_by_prefix(&self, name: &str, prefix: &str) -> Result<Image> {
         let mut found: BTreeMap<Digest, Image> = BTreeMap::new();
         for entry in self.names()?.manifests() {
