@@ -1,0 +1,159 @@
+//! Contestants taking turns, and what comes out as rows of the table.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+/// How rounds follow each other.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// As fast as they go.
+    BackToBack,
+    /// With 100 ms of idleness before each run.
+    Paced,
+}
+
+impl Pace {
+    /// Both, in the order of the table.
+    pub const ALL: [Pace; 2] = [Pace::BackToBack, Pace::Paced];
+
+    fn wait(self) {
+        if let Pace::Paced = self {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Pace::BackToBack => "back to back",
+            Pace::Paced => "100 ms apart",
+        })
+    }
+}
+
+/// What takes part: told the number of the run, it does its work.
+pub struct Contestant<'a> {
+    name: String,
+    work: Box<dyn FnMut(usize) -> anyhow::Result<()> + 'a>,
+}
+
+impl fmt::Debug for Contestant<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Contestant").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Contestant<'a> {
+    /// Work in this process.
+    pub fn work(name: &str, work: impl FnMut(usize) -> anyhow::Result<()> + 'a) -> Contestant<'a> {
+        Contestant { name: name.to_owned(), work: Box::new(work) }
+    }
+
+    /// A command, made anew for each run; that it fails ends the bench with what it said.
+    pub fn command(name: &str, mut command: impl FnMut(usize) -> Command + 'a) -> Contestant<'a> {
+        Contestant::work(name, move |run| quiet(command(run)))
+    }
+
+    /// Whether it works here at all; if not, says so by name.
+    pub fn take_part(mut self) -> Option<Contestant<'a>> {
+        match (self.work)(usize::MAX) {
+            Ok(()) => Some(self),
+            Err(error) => {
+                println!("skipped: {}: {error:#}", self.name);
+                None
+            }
+        }
+    }
+}
+
+/// Runs a command whose output nobody wants unless it fails.
+pub fn quiet(mut command: Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output();
+    let output = output.with_context(|| format!("cannot start {program}"))?;
+    if !output.status.success() {
+        bail!(
+            "{program} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    Ok(())
+}
+
+/// The median time of each contestant, in their order.
+pub fn medians(
+    contestants: &mut [Contestant<'_>],
+    rounds: usize,
+    pace: Pace,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut times = vec![Vec::with_capacity(rounds); contestants.len()];
+    for round in 0..rounds {
+        // Another one begins each round: nobody always runs after the same neighbour.
+        for turn in 0..contestants.len() {
+            let index = (round + turn) % contestants.len();
+            let contestant = &mut contestants[index];
+            pace.wait();
+            let start = Instant::now();
+            (contestant.work)(round).with_context(|| format!("{}, round {round}", contestant.name))?;
+            times[index].push(start.elapsed());
+        }
+    }
+    Ok(times.into_iter().map(median).collect())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// One comparison.
+#[derive(Debug)]
+pub struct Row {
+    what: &'static str,
+    pace: Pace,
+    ours: Duration,
+    peer: Duration,
+    peer_name: String,
+    target: f64,
+}
+
+/// The rows of a contest: the first contestant is ours, each further one has its target ratio.
+pub fn compare(
+    what: &'static str,
+    mut contestants: Vec<Contestant<'_>>,
+    targets: &[f64],
+    rounds: usize,
+) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for pace in Pace::ALL {
+        let medians = medians(&mut contestants, rounds, pace)?;
+        for ((peer, contestant), target) in medians.iter().zip(&contestants).skip(1).zip(targets) {
+            let peer_name = contestant.name.clone();
+            rows.push(Row { what, pace, ours: medians[0], peer: *peer, peer_name, target: *target });
+        }
+    }
+    Ok(rows)
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ratio = self.ours.as_secs_f64() / self.peer.as_secs_f64();
+        let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+        write!(
+            formatter,
+            "| {} | {} | {} | {} {} | {ratio:.3} | {} | {} |",
+            self.what,
+            self.pace,
+            milliseconds(self.ours),
+            self.peer_name,
+            milliseconds(self.peer),
+            self.target,
+            if ratio <= self.target { "yes" } else { "no" },
+        )
+    }
+}
