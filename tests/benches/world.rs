@@ -88,9 +88,11 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         leaks::clear(self.path(), &self.prefix);
-        // podman's parent of all its cgroups; it stays where it holds something.
+        // podman's parents of all its cgroups; they stay where they hold something.
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(hierarchy.path().join("libpod_parent"));
+            for left in ["libpod_parent/conmon", "libpod_parent"] {
+                let _ = std::fs::remove_dir(hierarchy.path().join(left));
+            }
         }
     }
 }
