@@ -23,6 +23,7 @@
 mod busybox;
 mod canary;
 mod command;
+mod disk;
 pub mod leaks;
 mod needs;
 mod programs;
@@ -31,6 +32,7 @@ mod sandbox;
 pub use busybox::busybox_archive;
 pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
+pub use disk::SmallDisk;
 pub use needs::missing_need;
 pub use programs::{bin_dir, program, project_dir};
 pub use sandbox::Sandbox;
