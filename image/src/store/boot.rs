@@ -11,20 +11,19 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Store, lease::Kept};
+use super::{Hold, Store, lease::Kept};
 use crate::error::{IoContext, Result};
 
 impl Store {
     /// Records that everything from before `start` is on the disk.
-    pub(super) fn note_sync(&self, start: SystemTime) -> Result<()> {
-        let beside = self.path("trash").join(super::lease::random_name());
+    pub(super) fn note_sync(&self, _exclusive: &Hold, start: SystemTime) -> Result<()> {
+        let (path, beside) = (self.path("synced"), self.path("synced.new"));
         fs::write(&beside, boot_id()?).at("write", &beside)?;
         File::options()
             .write(true)
             .open(&beside)
             .and_then(|file| file.set_modified(start))
             .at("write", &beside)?;
-        let path = self.path("synced");
         fs::rename(&beside, &path).at("rename", path)?;
         Ok(())
     }
@@ -56,7 +55,7 @@ impl Store {
             self.trash(&path)?;
         }
         self.trash_newer_entries(&self.cache_dir(), covered)?;
-        self.note_sync(covered)?;
+        self.note_sync(&hold, covered)?;
         drop(hold);
         self.empty_trash()
     }

@@ -62,6 +62,8 @@ use crate::{
 };
 use names::CachedIndex;
 
+/// Ends the name of a file of the layout that is being written.
+const UNFINISHED: &str = ".new";
 /// What this program writes and understands.
 const FORMAT: u64 = 1;
 const FOLDERS: [&str; 10] = [
@@ -138,7 +140,7 @@ impl Store {
     pub fn sync(&self) -> Result<()> {
         let start = std::time::SystemTime::now();
         rustix::fs::syncfs(&self.shared.folder).at("sync the file system of", self.root())?;
-        self.note_sync(start)
+        self.note_sync(&self.hold_exclusive()?, start)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -172,19 +174,21 @@ impl Store {
         Ok(())
     }
 
-    /// Lays out an empty store. Several processes may do so at once: each file appears complete, by rename.
+    /// Lays out an empty store. Several processes may do so at once.
     fn initialise(&self) -> Result<()> {
         for folder in FOLDERS {
             make_folder(&self.path(folder))?;
         }
-        self.write_beside("images/oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let hold = self.hold_exclusive()?;
+        self.write_beside(&hold, "images/oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         let format = serde_json::to_vec(&Format { format: FORMAT }).unwrap_or_default();
-        self.write_beside("format", &format)
+        self.write_beside(&hold, "format", &format)
     }
 
-    /// Writes a small file of the layout, with a private name first.
-    fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let (path, beside) = (self.path(name), self.path("trash").join(lease::random_name()));
+    /// Writes a small file under another name and renames it. The lock is exclusive, so one other name is enough,
+    /// and what a crash leaves of it is overwritten.
+    fn write_beside(&self, _exclusive: &Hold, name: &str, bytes: &[u8]) -> Result<()> {
+        let (path, beside) = (self.path(name), self.path(&format!("{name}{UNFINISHED}")));
         fs::write(&beside, bytes).at("write", &beside)?;
         fs::rename(&beside, &path).at("rename", &path)?;
         Ok(())

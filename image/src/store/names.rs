@@ -161,7 +161,7 @@ impl Store {
             .map_err(|error| IoFailure::new("encode", "index.json", io::Error::other(error)))?;
         let path = self.path("images/index.json");
         // One name for the unfinished file is enough: the lock is exclusive, and a crash's leftover is overwritten.
-        let beside = self.path("trash/index.json.new");
+        let beside = self.path("images/index.json.new");
         let write = || -> io::Result<()> {
             let mut file = File::create(&beside)?;
             file.write_all(&bytes)?;

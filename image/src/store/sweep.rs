@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use super::{
-    Hold, Store,
+    Hold, Store, UNFINISHED,
     lease::{Kept, is_dead},
+    remove_tree,
     roots::Reachable,
 };
 use crate::{
@@ -39,14 +40,24 @@ impl Store {
         let hold = self.hold_exclusive()?;
         let mut swept = Swept::default();
         for folder in self.lease_folders()?.iter().filter(|folder| is_dead(folder)) {
-            self.trash(folder)?;
-            swept.leases += 1;
+            match self.trash(folder) {
+                // Its owner was just ending it.
+                Err(_) if !folder.exists() => {}
+                trashed => {
+                    trashed?;
+                    swept.leases += 1;
+                }
+            }
         }
         let reachable = self.reachable(&hold)?;
         let cached = self.cached_layers();
         let (garbage, strays) = self.unreferenced(&reachable)?;
         let worth = |kept: &Kept| matches!(kept, Kept::Layer(layer) if cached.contains(layer));
         self.trash_kept(garbage.into_iter().filter(|kept| !worth(kept)), &mut swept)?;
+        // Nobody is writing these now: the lock is exclusive.
+        for unfinished in ["format", "synced", "images/oci-layout", "images/index.json"] {
+            remove_tree(&self.path(&format!("{unfinished}{UNFINISHED}")))?;
+        }
         for stray in strays {
             self.trash(&stray)?;
             swept.strays += 1;
