@@ -16,6 +16,7 @@ mod healthcheck;
 pub mod ignore;
 pub mod instruction;
 mod lexer;
+pub mod lint;
 pub mod mode;
 pub mod mount;
 mod parser;
