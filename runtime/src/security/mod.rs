@@ -9,5 +9,6 @@ pub mod defaults;
 mod notice;
 pub mod own_executable;
 pub mod rlimits;
+pub mod seccomp;
 
 pub use notice::Notice;

@@ -6,6 +6,7 @@ pub mod fd;
 pub mod file;
 pub mod mount;
 pub mod process;
+pub mod seccomp;
 
 use rustix::io::Errno;
 

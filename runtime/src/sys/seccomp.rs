@@ -1,0 +1,44 @@
+//! Loading a system call filter.
+#![allow(unsafe_code)]
+
+use rustix::io::Errno;
+
+/// One instruction of classic BPF, `struct sock_filter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Instruction {
+    /// Operation.
+    pub code: u16,
+    /// Instructions to skip if a comparison holds.
+    pub jump_true: u8,
+    /// Instructions to skip if not.
+    pub jump_false: u8,
+    /// Operand.
+    pub operand: u32,
+}
+
+const _: () = assert!(size_of::<Instruction>() == 8 && std::mem::offset_of!(Instruction, operand) == 4);
+
+/// `struct sock_fprog`.
+#[repr(C)]
+struct Program {
+    length: u16,
+    instructions: *const Instruction,
+}
+
+/// `seccomp(SECCOMP_SET_MODE_FILTER)` for the calling thread. Does not allocate.
+///
+/// Needs no_new_privs or CAP_SYS_ADMIN. `flags` are `SECCOMP_FILTER_FLAG_*` without the listener.
+pub fn set_filter(instructions: &[Instruction], flags: u32) -> Result<(), Errno> {
+    const SET_MODE_FILTER: libc::c_uint = 1;
+    let length = u16::try_from(instructions.len()).map_err(|_| Errno::INVAL)?;
+    let program = Program { length, instructions: instructions.as_ptr() };
+    // SAFETY: `program` has the kernel's layout and points to `length` instructions that outlive the call; the
+    // kernel copies and verifies them.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) };
+    match super::check(result)? {
+        0 => Ok(()),
+        // With TSYNC the kernel returns the thread that could not be brought along.
+        _ => Err(Errno::SRCH),
+    }
+}
