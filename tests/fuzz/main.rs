@@ -59,7 +59,10 @@ fn options(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option
             "--child" => options.child = true,
             name => match TARGETS.iter().find(|target| target.name == name) {
                 Some(target) => options.targets.push(target),
-                None => bail!("no target {name}: {}", TARGETS.map(|target| target.name).join(" ")),
+                None => {
+                    let known = TARGETS.iter().map(|target| target.name).collect::<Vec<_>>();
+                    bail!("no target {name}: there are {}", known.join(" "))
+                }
             },
         }
     }

@@ -1,5 +1,11 @@
 //! The list of targets. A parser of foreign bytes that is not here is not fuzzed: add it with the parser.
 
+use builder::dockerfile::{Diagnostic, Dockerfile, Matcher, Style, expand};
+use image::digest::Digest;
+use image::document::{ImageConfig, Index, Manifest, media_type};
+use image::reference::Reference;
+use runtime::monitor::protocol::{self, Request, encode_request};
+
 /// An entry point, what to begin with, and words it reacts to.
 #[derive(Debug)]
 pub struct Target {
@@ -14,15 +20,172 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 1] = [Target {
-    name: "monitor-protocol",
-    run: runtime::monitor::protocol::fuzz,
-    seeds: monitor_packets,
-    words: &[],
-}];
+pub const TARGETS: &[Target] = &[
+    Target { name: "dockerfile", run: dockerfile, seeds: dockerfiles, words: DOCKERFILE_WORDS },
+    Target {
+        name: "expansion",
+        run: expansion,
+        seeds: expansions,
+        words: &["${", "}", ":-", ":+", "##", "%", "//"],
+    },
+    Target {
+        name: "ignore-file",
+        run: ignore_file,
+        seeds: ignore_files,
+        words: &["**", "!", "[a-", "]", "/", "..", "\\"],
+    },
+    Target { name: "image-documents", run: documents, seeds: document_seeds, words: DOCUMENT_WORDS },
+    Target {
+        name: "reference",
+        run: reference,
+        seeds: references,
+        words: &["@sha256:", ":5000/", "//", ".", "localhost/"],
+    },
+    Target { name: "monitor-protocol", run: protocol::fuzz, seeds: monitor_packets, words: &[] },
+];
+
+const DOCKERFILE_WORDS: &[&str] = &[
+    "\n",
+    "\\\n",
+    "FROM ",
+    " AS ",
+    "RUN ",
+    "RUN <<EOF\n",
+    "\nEOF\n",
+    "COPY --from=",
+    "ADD ",
+    "ENV a=",
+    "ARG ",
+    "ONBUILD ",
+    "SHELL [\"",
+    "HEALTHCHECK ",
+    "# escape=`\n",
+    "--mount=type=cache,target=",
+    "\"",
+    "[\"",
+    "\", \"",
+    "\"]",
+];
+
+const DOCUMENT_WORDS: &[&str] = &[
+    "\"manifests\":[]",
+    "\"layers\":[]",
+    "\"mediaType\":",
+    "\"schemaVersion\":2,",
+    "null",
+    "[[[[[[[[",
+    "{\"a\":",
+    "\\u0000",
+    "1e999",
+    "-1",
+];
+
+fn dockerfile(bytes: &[u8]) {
+    if let Err(diagnostics) = Dockerfile::parse_bytes(bytes, "Dockerfile") {
+        render(&diagnostics);
+    }
+}
+
+fn render(diagnostics: &[Diagnostic]) {
+    // A few are enough: rendering is what may slip, not its number.
+    for diagnostic in diagnostics.iter().take(4) {
+        std::hint::black_box(diagnostic.render(Style::Plain));
+    }
+}
+
+fn dockerfiles() -> Vec<Vec<u8>> {
+    let written = [
+        "# syntax=docker/dockerfile:1\nARG V=1\nFROM busybox:${V} AS base\nRUN echo \"a b\" && \\\n  # comment\n  true\n",
+        "FROM scratch\nCOPY --from=base --chown=1:2 --chmod=u+x [\"a b\", \"/c\"]\nADD x.tar /\nENV A=1 B=\"two words\" C\\ D=e\n",
+        "FROM a\nRUN <<A <<-B\none\nA\n\ttwo\nB\nCOPY <<\"END\" /file\n$not\nEND\nHEALTHCHECK --interval=1m30s CMD [\"x\"]\n",
+        "# escape=`\nFROM a\nRUN --mount=type=bind,from=b,source=/x,target=/y --network=none x `\n  y\nONBUILD RUN z\nSHELL [\"sh\"]\n",
+        "FROM --platform=linux/arm64/v8 a@sha256:0 AS b\nEXPOSE 80/tcp 90-99/udp $P\nSTOPSIGNAL SIGRTMIN+3\nUSER 1:2\nVOLUME /a /b\nWORKDIR c\n",
+    ];
+    written.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn expansion(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let lookup = |name: &str| match name {
+        "A" => Some("value".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "PATH" => Some("/a:/b".to_owned()),
+        _ => None,
+    };
+    let _ = expand::expand(text, '\\', &lookup);
+    let _ = expand::expand_list(text, '`', &lookup);
+    let _ = expand::expand_heredoc(text, &lookup);
+}
+
+fn expansions() -> Vec<Vec<u8>> {
+    let written = [
+        "$A/${EMPTY:-d}/${A:+x}",
+        "'$A' \"$A\" \\$A",
+        "${PATH#*:}${PATH%%:*}${A/a/b}${A//l/${EMPTY}}",
+        "${A?none} ${UNSET:?say}",
+    ];
+    written.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn ignore_file(bytes: &[u8]) {
+    match Matcher::parse_bytes(bytes, ".dockerignore") {
+        Ok(matcher) => {
+            for path in [&b"a"[..], b"a/b/c.txt", b"node_modules/x/y", b"..", b"\xff/\xfe"] {
+                std::hint::black_box((matcher.excludes(path), matcher.may_contain_exceptions(path)));
+            }
+        }
+        Err(diagnostics) => render(&diagnostics),
+    }
+}
+
+fn ignore_files() -> Vec<Vec<u8>> {
+    let written = ["# comment\n*.txt\n!a/b/c.txt\n**/node_modules\n", "/a/../b\n[a-z]?\\*\n**/x/**/y**\n"];
+    written.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+fn documents(bytes: &[u8]) {
+    let _ = Manifest::parse(bytes, media_type::MANIFEST);
+    let _ = Index::parse(bytes, media_type::INDEX);
+    let _ = ImageConfig::parse(bytes);
+}
+
+fn document_seeds() -> Vec<Vec<u8>> {
+    let zeros = "0".repeat(64);
+    let descriptor = |kind: &str| format!(r#"{{"mediaType":"{kind}","digest":"sha256:{zeros}","size":12}}"#);
+    let (config, layer) = (descriptor(media_type::CONFIG), descriptor(media_type::LAYER_GZIP));
+    let (manifest, kind) = (descriptor(media_type::MANIFEST), media_type::MANIFEST);
+    vec![
+        format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{config},"layers":[{layer}]}}"#).into_bytes(),
+        format!(r#"{{"schemaVersion":2,"manifests":[{manifest}],"annotations":{{"a":"b"}}}}"#).into_bytes(),
+        format!(
+            r#"{{"architecture":"amd64","os":"linux","created":"2026-01-02T03:04:05.678Z","config":{{"Env":["A=b"],"Cmd":["x"],"User":"1:2","ExposedPorts":{{"80/tcp":{{}}}},"Healthcheck":{{"Test":["NONE"]}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{zeros}"]}},"history":[{{"created_by":"x","empty_layer":true}}]}}"#
+        )
+        .into_bytes(),
+    ]
+}
+
+fn reference(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = text.parse::<Digest>();
+    if let Ok(reference) = text.parse::<Reference>() {
+        // What is shown in full must mean the same when it is typed.
+        let shown = reference.to_string();
+        assert_eq!(shown.parse::<Reference>().ok().as_ref(), Some(&reference), "{shown}");
+    }
+}
+
+fn references() -> Vec<Vec<u8>> {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    vec![
+        b"register:0.0.1".to_vec(),
+        b"localhost:5000/a/b_c/d-e:Tag.1".to_vec(),
+        format!("example.org/x@{digest}").into_bytes(),
+        format!("x:y@{digest}").into_bytes(),
+        digest.into_bytes(),
+    ]
+}
 
 fn monitor_packets() -> Vec<Vec<u8>> {
-    use runtime::monitor::protocol::{Request, encode_request};
     let requests =
         [Request::Status, Request::Signal { number: 15 }, Request::Resize { rows: 24, columns: 80 }];
     requests.iter().map(|request| encode_request(request, 1).as_bytes().to_vec()).collect()
