@@ -133,7 +133,7 @@ impl Sandbox {
     ///
     /// # Panics
     /// If it cannot be unpacked.
-    pub fn busybox_root(&self, relative: &str) -> PathBuf {
+    pub fn busybox_root(&self, relative: impl AsRef<Path>) -> PathBuf {
         let folder = self.folder(relative);
         let file = std::fs::File::open(busybox_archive()).expect("the archive was just made");
         let mut archive = tar::Archive::new(file);
