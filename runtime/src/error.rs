@@ -145,6 +145,21 @@ pub enum Error {
         /// The cause.
         source: Errno,
     },
+    /// A cgroup cannot be made, limited or removed.
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::Error),
+    /// Our own program cannot be protected.
+    #[error(transparent)]
+    OwnExecutable(#[from] crate::security::own_executable::Error),
+    /// Capabilities that cannot be.
+    #[error(transparent)]
+    Capabilities(#[from] crate::security::capabilities::Error),
+    /// Resource limits that cannot be.
+    #[error(transparent)]
+    Rlimits(#[from] crate::security::rlimits::Error),
+    /// A system call filter that cannot be.
+    #[error(transparent)]
+    Seccomp(#[from] crate::security::seccomp::Error),
     /// Undoing went on to its end and this is what it met.
     #[error("{}", failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several {
@@ -172,6 +187,11 @@ impl Error {
                 Errno::NOSYS | Errno::OPNOTSUPP => Kind::Machine,
                 _ => Kind::Io,
             },
+            Error::Cgroup(error) => error.kind(),
+            Error::OwnExecutable(error) => error.kind(),
+            Error::Capabilities(error) => error.kind(),
+            Error::Rlimits(_) => Kind::InvalidSpec,
+            Error::Seccomp(error) => error.kind(),
             Error::Several { failures } => failures.first().map_or(Kind::Io, Error::kind),
         }
     }

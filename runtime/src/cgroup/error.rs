@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use crate::error::Kind;
+
 /// A failed cgroup operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel's list of mounts cannot be read.
-    #[error("cannot read {file}: {source}")]
+    #[error("cannot read {file}: {}", name(*source))]
     Discover {
         /// The file read.
         file: &'static str,
@@ -27,7 +29,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// A cgroup folder cannot be created or opened.
-    #[error("cannot {operation} cgroup {}: {source}", path.display())]
+    #[error("cannot {operation} cgroup {}: {}", path.display(), name(*source))]
     Folder {
         /// create, open, or list.
         operation: &'static str,
@@ -43,7 +45,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A control file refused a value.
-    #[error("cannot set {file} of {group} to {value}: {source}{hint}")]
+    #[error("cannot set {file} of {group} to {value}: {}{hint}", name(*source))]
     Setting {
         /// The control file's name.
         file: String,
@@ -53,11 +55,11 @@ pub enum Error {
         value: String,
         /// The cause.
         source: Errno,
-        /// What the cause means here, starting with a colon, or empty.
+        /// What the cause means here, starting with its own punctuation, or empty.
         hint: &'static str,
     },
     /// A control file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {}", path.display(), name(*source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -65,23 +67,23 @@ pub enum Error {
         source: Errno,
     },
     /// A setting that is invalid whatever the machine.
-    #[error("resources.{setting}: {reason}")]
+    #[error("linux.resources.{setting}: {reason}")]
     Invalid {
-        /// The field of the specification.
-        setting: &'static str,
+        /// The field of the specification, below `linux.resources`.
+        setting: String,
         /// What is wrong.
         reason: String,
     },
     /// A setting that this machine's cgroups do not have.
-    #[error("resources.{setting} cannot be honoured: {reason}")]
+    #[error("linux.resources.{setting} cannot be honoured: {reason}")]
     Unsupported {
-        /// The field of the specification.
+        /// The field of the specification, below `linux.resources`.
         setting: &'static str,
         /// Why not.
         reason: &'static str,
     },
     /// A process cannot be moved.
-    #[error("cannot move process {process} into cgroup {}: {source}", path.display())]
+    #[error("cannot move process {process} into cgroup {}: {}", path.display(), name(*source))]
     Join {
         /// The process.
         process: i32,
@@ -91,7 +93,7 @@ pub enum Error {
         source: Errno,
     },
     /// The device program was refused by the kernel.
-    #[error("cannot {operation} the device program of {group}: {source}")]
+    #[error("cannot {operation} the device program of {group}: {}", name(*source))]
     DeviceProgram {
         /// load or attach.
         operation: &'static str,
@@ -113,6 +115,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Path { .. } | Error::Invalid { .. } => Kind::InvalidSpec,
+            Error::Unsupported { .. } => Kind::Unsupported,
+            Error::Populated { .. } | Error::Busy { .. } => Kind::InvalidState,
+            Error::NoHierarchy => Kind::Machine,
+            other => match other.errno() {
+                Some(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Kind::PermissionDenied,
+                _ => Kind::Machine,
+            },
+        }
+    }
+
     /// The errno behind the error, where there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -130,4 +146,9 @@ impl Error {
             | Error::Busy { .. } => None,
         }
     }
+}
+
+/// `EINVAL`, as manuals and bug reports call it.
+fn name(errno: Errno) -> String {
+    format!("{:?}", nix::errno::Errno::from_raw(errno.raw_os_error()))
 }

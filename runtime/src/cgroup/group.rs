@@ -141,6 +141,23 @@ impl Cgroup {
         self.places.iter().filter(version2).try_for_each(|place| place.join(process))
     }
 
+    /// True if the v2 hierarchy has the controller; on a hybrid machine it is handed down to us now.
+    pub(super) fn has_version2_controller(&self, name: &str) -> Result<bool, Error> {
+        let Some(place) = self.places.iter().find(|place| *place.hierarchy.kind() == Kind::V2) else {
+            return Ok(false);
+        };
+        let listed = |folder: &Path| -> Result<bool, Error> {
+            Ok(read_words(&folder.join("cgroup.controllers"))?.iter().any(|known| known == name))
+        };
+        if !listed(place.hierarchy.mount())? {
+            return Ok(false);
+        }
+        if !listed(&place.folder)? {
+            self.enable_controllers()?;
+        }
+        Ok(true)
+    }
+
     /// On v2 a controller works in a cgroup only if every parent hands it down.
     fn enable_controllers(&self) -> Result<(), Error> {
         let Some(place) = self.places.iter().find(|place| *place.hierarchy.kind() == Kind::V2) else {

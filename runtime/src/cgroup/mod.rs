@@ -11,16 +11,19 @@
 //! idle or not. So processes enter by [`Entrance`], and [`Cgroup::join`] is only for those that are not ours to run.
 //!
 //! Invariants: a [`CgroupPath`] is never empty and never the root, so no call here can touch the caller's own cgroup;
-//! settings that we do not honour are errors or come back as a [`Notice`], never silently dropped.
+//! settings that we do not honour are errors or come back as a [`Notice`](crate::security::Notice), never silently dropped.
 
+mod devices;
 mod error;
 mod group;
 mod kill;
 mod mounts;
 mod path;
 mod remove;
+mod settings;
 mod tree;
 
+pub use devices::DeviceRules;
 pub use error::Error;
 pub use group::{Cgroup, EnterFailure, Entrance};
 pub use mounts::{Hierarchies, Hierarchy, Kind};

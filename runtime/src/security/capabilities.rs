@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use super::Notice;
+use crate::error::Kind;
 
 /// Capability names in the order of their numbers, without `CAP_`.
 const NAMES: [&str; 41] = [
@@ -80,6 +81,16 @@ pub enum Error {
     /// The kernel does not tell what we have.
     #[error("cannot read our own capabilities: {0}")]
     Machine(Errno),
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Unknown { .. } | Error::NotWithin { .. } => Kind::InvalidSpec,
+            Error::Machine(_) => Kind::Machine,
+        }
+    }
 }
 
 /// Which capabilities exist for us on this machine, read once per process.

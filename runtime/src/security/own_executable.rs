@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use rustix::process::DumpableBehavior;
 
+use crate::error::Kind;
 use crate::sys::executable::reexecute;
 
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
@@ -63,6 +64,13 @@ pub enum Error {
     /// The process cannot be made non-dumpable.
     #[error("cannot make the runtime non-dumpable: {0}")]
     Dumpable(Errno),
+}
+
+impl Error {
+    /// What kind of failure this is: always the machine's.
+    pub fn kind(&self) -> Kind {
+        Kind::Machine
+    }
 }
 
 /// A failed call on the way to a protected image.

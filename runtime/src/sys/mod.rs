@@ -1,5 +1,6 @@
 //! The only unsafe code of this crate: system calls that rustix and nix lack.
 
+pub mod bpf;
 pub mod clone;
 pub mod executable;
 pub mod fd;

@@ -29,6 +29,7 @@ pub use profile::default_profile;
 use syscalls::Abi;
 
 use super::Notice;
+use crate::error::Kind;
 use crate::sys::seccomp::{Instruction, set_filter};
 
 const FLAG_TSYNC: u32 = 1 << 0;
@@ -65,6 +66,16 @@ pub enum Error {
         /// Instructions needed.
         length: usize,
     },
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Invalid { .. } | Error::TooLong { .. } => Kind::InvalidSpec,
+            Error::Unsupported { .. } => Kind::Unsupported,
+        }
+    }
 }
 
 /// A filter ready to be loaded.
