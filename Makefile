@@ -45,8 +45,11 @@ demo: build
 	$(CARGO) build -q -p tests --bin leak-check
 	scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check
 
-# The leak check speaks even when a test failed: what was left is often why.
+# A roci with fault points is for tests only, and never installed. The leak check speaks even when a test failed: what was left is often why.
 test: build
+	$(CARGO) build -p runtime --bin roci --features fault-injection
+	install -d $(TARGET_DIR)/hull/fault
+	install $(TARGET_DIR)/debug/roci $(TARGET_DIR)/hull/fault
 	$(CARGO) test --workspace --no-run
 	$(CARGO) build -q -p tests --bin leak-check
 	$(TARGET_DIR)/debug/leak-check before $(TARGET_DIR)/hull/before

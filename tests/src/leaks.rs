@@ -171,7 +171,8 @@ fn descend(hierarchy: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn names_in(folder: &Path) -> impl Iterator<Item = String> {
+/// The names in a folder; none if it is not there.
+pub fn names_in(folder: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }

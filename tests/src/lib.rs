@@ -36,5 +36,5 @@ pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
 pub use disk::SmallDisk;
 pub use needs::missing_need;
-pub use programs::{bin_dir, program, project_dir};
+pub use programs::{bin_dir, fault_roci, program, project_dir};
 pub use sandbox::Sandbox;

@@ -11,7 +11,7 @@ const PEERS: &[&str] =
 
 /// Returns from the test with `skipped: <need> not found` unless this machine has everything named.
 ///
-/// Words: `root`, `cgroup_v1`, `cgroup_v2`, `overlay`, and the names of peers such as `crun` or `podman`.
+/// Words: `root`, `cgroup_v1`, `cgroup_v2`, `overlay`, `fault_injection`, and the names of peers such as `crun` or `podman`.
 #[macro_export]
 macro_rules! needs {
     ($($word:expr),+ $(,)?) => {
@@ -35,6 +35,7 @@ fn present(word: &str) -> bool {
         "root" => rustix::process::geteuid().is_root(),
         "cgroup_v1" => Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists(),
         "cgroup_v2" => Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        "fault_injection" => crate::fault_roci().exists(),
         "overlay" => {
             std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("\toverlay\n"))
         }

@@ -15,12 +15,15 @@ pub fn bin_dir() -> PathBuf {
     if let Some(folder) = std::env::var_os("HULL_BIN_DIR") {
         return PathBuf::from(folder);
     }
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+    let collected = target_dir().join("hull/bin");
+    if collected.join("roci").exists() { collected } else { target_dir().join("debug") }
+}
+
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => PathBuf::from(folder),
         None => project_dir().join("target"),
-    };
-    let collected = target.join("hull/bin");
-    if collected.join("roci").exists() { collected } else { target.join("debug") }
+    }
 }
 
 /// The path of one of our programs.
@@ -35,4 +38,13 @@ pub fn program(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A `roci` with fault points, for `HULL_ROCI`: `HULL_FAULT_ROCI`, else where `make test` puts it. The need
+/// `fault_injection` says whether there is one.
+pub fn fault_roci() -> PathBuf {
+    match std::env::var_os("HULL_FAULT_ROCI") {
+        Some(path) => PathBuf::from(path),
+        None => target_dir().join("hull/fault/roci"),
+    }
 }

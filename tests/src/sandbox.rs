@@ -151,6 +151,29 @@ impl Sandbox {
         self.rrun(["system", "check"]).run().succeeds();
     }
 
+    /// Asserts that nothing which a command left behind is there any more: what dead ones leave, the next one frees.
+    /// `ids` are containers that once were, whose cgroups must be gone too.
+    #[track_caller]
+    pub fn nothing_remains<'a>(&self, ids: impl IntoIterator<Item = &'a String>) {
+        self.store_is_clean();
+        let folders = [
+            self.root().join("containers"),
+            self.root().join("leases"),
+            self.root().join("trash"),
+            self.state().join("oci"),
+            self.path().join("tmp"),
+        ];
+        for folder in folders {
+            let left = leaks::names_in(&folder).collect::<Vec<_>>();
+            assert!(left.is_empty(), "left in {}: {left:?}", folder.display());
+        }
+        let snapshot = leaks::Snapshot::take().to_text();
+        for id in ids {
+            let leaked = snapshot.lines().find(|line| line.starts_with("cgroup") && line.contains(id));
+            assert_eq!(leaked, None, "left of container {id}");
+        }
+    }
+
     /// What of this sandbox is alive or mounted now, in words.
     pub fn leaks(&self) -> Vec<String> {
         leaks::of_sandbox(self.path(), &self.prefix)

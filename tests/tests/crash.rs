@@ -1,8 +1,6 @@
 //! `kill -9` at any moment: nothing lives on, the store is whole, and the next command works.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -26,11 +24,11 @@ fn rbuild_killed_at_any_moment() {
     );
     let build = || sandbox.rbuild(["--no-cache", "-t", "killed", "context"]);
     let mut ids = BTreeSet::new();
-    kill_often(&sandbox, build, || ids.extend(names_in(&sandbox.state().join("oci"))));
+    kill_often(&sandbox, build, || ids.extend(leaks::names_in(&sandbox.state().join("oci"))));
 
     build().run().succeeds();
     sandbox.rrun(["run", "--rm", "killed", "cat", "/work/three"]).run().succeeds().stdout_has("one");
-    nothing_remains(&sandbox, &ids);
+    sandbox.nothing_remains(&ids);
 }
 
 #[test]
@@ -41,10 +39,10 @@ fn rrun_killed_at_any_moment() {
     let run =
         || sandbox.rrun(["run", "--rm", "busybox", "sh", "-c", "echo x > /file; sleep 0.02; cat /file"]);
     let mut ids = BTreeSet::new();
-    kill_often(&sandbox, run, || ids.extend(names_in(&sandbox.root().join("containers"))));
+    kill_often(&sandbox, run, || ids.extend(leaks::names_in(&sandbox.root().join("containers"))));
 
     run().run().succeeds().stdout_is("x\n");
-    nothing_remains(&sandbox, &ids);
+    sandbox.nothing_remains(&ids);
 }
 
 /// Runs the command once for its time, then again and again, killed at moments spread over that time.
@@ -68,24 +66,4 @@ fn kill_often(sandbox: &Sandbox, command: impl Fn() -> Command, mut look: impl F
         });
         sandbox.rrun(["system", "check"]).deadline(Duration::from_secs(20)).run().succeeds();
     }
-}
-
-/// What the killed ones left is gone once another command ran.
-fn nothing_remains(sandbox: &Sandbox, ids: &BTreeSet<String>) {
-    sandbox.store_is_clean();
-    let left = |folder: &Path| names_in(folder).into_iter().collect::<Vec<_>>();
-    assert_eq!(left(&sandbox.root().join("containers")), [""; 0], "containers");
-    assert_eq!(left(&sandbox.root().join("leases")), [""; 0], "leases");
-    assert_eq!(left(&sandbox.root().join("trash")), [""; 0], "trash");
-    assert_eq!(left(&sandbox.state().join("oci")), [""; 0], "states of the runtime");
-    assert_eq!(left(&sandbox.path().join("tmp")), [""; 0], "temporary files");
-    let cgroups = leaks::Snapshot::take().to_text();
-    let leaked =
-        ids.iter().find(|id| cgroups.lines().any(|line| line.starts_with("cgroup") && line.contains(*id)));
-    assert_eq!(leaked, None, "a cgroup is left");
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
