@@ -160,6 +160,9 @@ pub enum Error {
     /// A system call filter that cannot be.
     #[error(transparent)]
     Seccomp(#[from] crate::security::seccomp::Error),
+    /// A user or group of the image cannot be resolved.
+    #[error(transparent)]
+    User(#[from] crate::security::user::Error),
     /// Undoing went on to its end and this is what it met.
     #[error("{}", failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several {
@@ -192,6 +195,7 @@ impl Error {
             Error::Capabilities(error) => error.kind(),
             Error::Rlimits(_) => Kind::InvalidSpec,
             Error::Seccomp(error) => error.kind(),
+            Error::User(error) => error.kind(),
             Error::Several { failures } => failures.first().map_or(Kind::Io, Error::kind),
         }
     }

@@ -10,5 +10,6 @@ mod notice;
 pub mod own_executable;
 pub mod rlimits;
 pub mod seccomp;
+pub mod user;
 
 pub use notice::Notice;
