@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Programs of other projects that a test may ask for by name.
 const PEERS: &[&str] =
-    &["bsdtar", "buildah", "crun", "docker", "gcc", "podman", "runc", "skopeo", "strace", "tar"];
+    &["bsdtar", "buildah", "crun", "docker", "gcc", "podman", "runc", "skopeo", "strace", "tar", "umoci"];
 
 /// Returns from the test with `skipped: <need> not found` unless this machine has everything named.
 ///

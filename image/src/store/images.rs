@@ -121,7 +121,7 @@ impl Store {
             .map(|entry| entry.media_type.clone());
         match media_type {
             Some(media_type) => self.read_image(manifest, &media_type),
-            None => self.read_image(manifest, &self.stored_media_type(manifest)?),
+            None => self.read_image(manifest, &self.media_type_of_manifest(manifest)?),
         }
     }
 
@@ -159,49 +159,67 @@ impl Store {
     }
 
     /// Gives an image a name, durably. Returns the id of the image that lost it, if another one had it.
-    pub fn set_name(&self, _lease: &Lease, image: &Image, name: &Reference) -> Result<Option<Digest>> {
-        let lost = self.enter(image, Some(name))?;
-        Ok(match lost {
-            Some(manifest) => self.image_by_manifest(&manifest).ok().map(|image| image.id),
-            None => None,
-        })
+    pub fn set_name(&self, lease: &Lease, image: &Image, name: &Reference) -> Result<Option<Digest>> {
+        let lost = self.enter_all(lease, &[(image.clone(), vec![name.clone()])])?;
+        Ok(lost.into_iter().next().flatten())
     }
 
     /// Puts an image without a name into the index, durably: what a build without `-t` leaves.
-    pub fn keep_nameless(&self, _lease: &Lease, image: &Image) -> Result<()> {
-        self.enter(image, None).map(drop)
+    pub fn keep_nameless(&self, lease: &Lease, image: &Image) -> Result<()> {
+        self.enter_all(lease, &[(image.clone(), Vec::new())]).map(drop)
     }
 
     /// Gives the image that `source` stands for another name.
     pub fn tag(&self, source: &str, name: &Reference) -> Result<()> {
         let image = self.find(source)?;
-        self.enter(&image, Some(name)).map(drop)
+        self.enter(&[(image, vec![name.clone()])]).map(drop)
     }
 
-    fn enter(&self, image: &Image, name: Option<&Reference>) -> Result<Option<Digest>> {
-        if let Some(Reference { digest: Some(_), .. }) = name {
-            let reason = "a name with a digest cannot be given, only resolved".to_string();
-            return Err(StoreError::Contradiction { image: image.id, reason }.into());
-        }
+    /// Names several images in one step, all or none; one without names is entered without. Returns, for each name in
+    /// order, the id of the image that lost it.
+    pub fn enter_all(
+        &self,
+        _lease: &Lease,
+        images: &[(Image, Vec<Reference>)],
+    ) -> Result<Vec<Option<Digest>>> {
+        self.enter(images)
+    }
+
+    fn enter(&self, images: &[(Image, Vec<Reference>)]) -> Result<Vec<Option<Digest>>> {
+        let mut lines = Vec::new();
+        let mut durable = true;
         let names = self.names()?;
-        let there = match name {
-            Some(name) => names.get(name).is_some_and(|entry| entry.manifest == image.manifest),
-            None => names.contains(&image.manifest),
-        };
-        if there {
-            return Ok(None);
+        for (image, given) in images {
+            if given.iter().any(|name| name.digest.is_some()) {
+                let reason = "a name with a digest cannot be given, only resolved".to_string();
+                return Err(StoreError::Contradiction { image: image.id, reason }.into());
+            }
+            durable &= names.contains(&image.manifest);
+            let bytes = self.read_blob(&image.manifest, document::MANIFEST_LIMIT)?;
+            let (media_type, size) = (self.media_type_of_manifest(&image.manifest)?, bytes.len() as u64);
+            let line = |name| Entry { name, media_type: media_type.clone(), manifest: image.manifest, size };
+            lines.extend(given.iter().cloned().map(|name| line(Some(name))));
+            if given.is_empty() {
+                lines.push(line(None));
+            }
         }
-        if !names.contains(&image.manifest) {
+        if lines.iter().all(|line| names.has(line)) {
+            return Ok(vec![None; images.iter().map(|(_, given)| given.len()).sum()]);
+        }
+        if !durable {
             self.sync()?;
         }
-        let path = self.blob_path(&image.manifest);
-        let media_type = self.stored_media_type(&image.manifest)?;
-        self.change_names(|names| {
-            let missing = || StoreError::Missing { what: "manifest", digest: image.manifest };
-            let size = path.metadata().map_err(|_| missing())?.len();
-            let entry = Entry { name: name.cloned(), media_type, manifest: image.manifest, size };
-            Ok((names.set(entry), true))
-        })
+        let lost: Vec<Option<Digest>> = self.change_names(|names| {
+            // Another program may have collected it, when no lease kept it.
+            if let Some(gone) = lines.iter().find(|line| !self.has_blob(&line.manifest)) {
+                return Err(StoreError::Missing { what: "manifest", digest: gone.manifest }.into());
+            }
+            let named = |line: &Entry| line.name.is_some();
+            let lost = lines.into_iter().map(|line| (named(&line), names.set(line))).collect::<Vec<_>>();
+            Ok((lost.into_iter().filter(|(named, _)| *named).map(|(_, lost)| lost).collect(), true))
+        })?;
+        let id = |manifest: Digest| self.image_by_manifest(&manifest).ok().map(|image| image.id);
+        Ok(lost.into_iter().map(|manifest| manifest.and_then(id)).collect())
     }
 
     /// Bytes of the image's layers unpacked, as far as that is known.
@@ -287,7 +305,7 @@ impl Store {
     }
 
     /// The type that a stored manifest says it has; manifests without one are OCI's.
-    pub(super) fn stored_media_type(&self, manifest: &Digest) -> Result<String> {
+    pub fn media_type_of_manifest(&self, manifest: &Digest) -> Result<String> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Typed {

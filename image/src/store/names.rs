@@ -53,6 +53,14 @@ impl Names {
         self.entries.iter().find(|entry| entry.name.as_ref() == Some(name))
     }
 
+    /// True when setting this line would change nothing.
+    pub fn has(&self, line: &Entry) -> bool {
+        match &line.name {
+            Some(name) => self.get(name).is_some_and(|there| there.manifest == line.manifest),
+            None => self.contains(&line.manifest),
+        }
+    }
+
     /// True when the image is in the index, hence durable.
     pub fn contains(&self, manifest: &Digest) -> bool {
         self.entries.iter().any(|entry| entry.manifest == *manifest)

@@ -41,7 +41,7 @@ impl Store {
             self.reach_image(&entry.manifest, &entry.media_type, &mut reachable)?;
         }
         for user in self.users()? {
-            if let Ok(media_type) = self.stored_media_type(&user.manifest) {
+            if let Ok(media_type) = self.media_type_of_manifest(&user.manifest) {
                 self.reach_image(&user.manifest, &media_type, &mut reachable)?;
             }
         }
