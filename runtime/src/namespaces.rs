@@ -1,1 +1,163 @@
 //! Which namespaces to create and which to join.
+//!
+//! A new namespace is made at clone, except the cgroup namespace: it shows the cgroup that its creator is in, so it
+//! can only be made once the process was moved. An existing one is opened before anything is created, so that a
+//! wrong path fails early, and joined by that descriptor.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::sched::CloneFlags;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// The order in which namespaces are joined: the user namespace gives the right to join the others, the mount
+/// namespace takes away the paths, so it is the last.
+const JOIN_ORDER: [CloneFlags; 7] = [
+    CloneFlags::CLONE_NEWUSER,
+    CloneFlags::CLONE_NEWPID,
+    CloneFlags::CLONE_NEWIPC,
+    CloneFlags::CLONE_NEWUTS,
+    CloneFlags::CLONE_NEWNET,
+    CloneFlags::CLONE_NEWCGROUP,
+    CloneFlags::CLONE_NEWNS,
+];
+
+/// The namespaces of a container; those not named are the caller's.
+#[derive(Debug)]
+pub struct Namespaces {
+    /// Made new.
+    pub create: CloneFlags,
+    /// Joined, with the index in config.json and the path.
+    pub join: Vec<(CloneFlags, usize, PathBuf)>,
+}
+
+impl Namespaces {
+    /// Does the container have its own namespace of this type, or a named one?
+    pub fn has(&self, kind: CloneFlags) -> bool {
+        self.create.contains(kind) || self.join.iter().any(|(flag, ..)| *flag == kind)
+    }
+
+    /// Opens those to be joined.
+    pub fn open(&self) -> Result<Opened> {
+        let mut opened = Vec::with_capacity(self.join.len());
+        for kind in JOIN_ORDER {
+            let Some((_, index, path)) = self.join.iter().find(|(flag, ..)| *flag == kind) else { continue };
+            let field = || format!("linux.namespaces[{index}].path");
+            let handle = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| Error::Spec {
+                    path: field(),
+                    reason: format!("cannot open {}: {errno}", path.display()),
+                })?;
+            // Any other file would only be refused in the middle of things.
+            let magic =
+                rustix::fs::fstatfs(&handle).map_err(Error::system("examine", path.to_string_lossy()))?;
+            const NSFS_MAGIC: i64 = 0x6e73_6673;
+            if magic.f_type as i64 != NSFS_MAGIC {
+                return Err(Error::Spec {
+                    path: field(),
+                    reason: format!("{} is no namespace", path.display()),
+                });
+            }
+            let own = is_own(&handle, kind)?;
+            if own && kind == CloneFlags::CLONE_NEWNS {
+                return Err(Error::Spec {
+                    path: field(),
+                    reason: "it is the mount namespace of the runtime itself".to_owned(),
+                });
+            }
+            opened.push(Joined { kind, handle, own });
+        }
+        Ok(Opened(opened))
+    }
+}
+
+/// A namespace to join.
+#[derive(Debug)]
+struct Joined {
+    kind: CloneFlags,
+    handle: OwnedFd,
+    /// The caller is in it already.
+    own: bool,
+}
+
+/// Namespaces opened for joining, in the order in which to join.
+#[derive(Debug, Default)]
+pub struct Opened(Vec<Joined>);
+
+impl Opened {
+    /// The handle of one kind.
+    pub fn get(&self, kind: CloneFlags) -> Option<BorrowedFd<'_>> {
+        self.0.iter().find(|joined| joined.kind == kind).map(|joined| joined.handle.as_fd())
+    }
+
+    /// Is the named namespace of this kind the one the runtime is in?
+    pub fn is_own(&self, kind: CloneFlags) -> bool {
+        self.0.iter().any(|joined| joined.kind == kind && joined.own)
+    }
+
+    /// Those that the child joins itself, in order: all but the PID namespace, which only takes children.
+    pub fn for_child(&self) -> impl Iterator<Item = (CloneFlags, BorrowedFd<'_>)> {
+        self.0
+            .iter()
+            .filter(|joined| joined.kind != CloneFlags::CLONE_NEWPID)
+            .map(|joined| (joined.kind, joined.handle.as_fd()))
+    }
+}
+
+/// Is `handle` the namespace that this process is in?
+fn is_own(handle: &OwnedFd, kind: CloneFlags) -> Result<bool> {
+    let path = format!("/proc/self/ns/{}", name(kind));
+    let own = rustix::fs::stat(&path).map_err(Error::system("examine", &path))?;
+    let other = rustix::fs::fstat(handle).map_err(Error::system("examine", "a namespace"))?;
+    Ok(own.st_dev == other.st_dev && own.st_ino == other.st_ino)
+}
+
+/// Makes the next children of this process start in another PID namespace, until dropped.
+///
+/// Joining a PID namespace moves only children. The monitor starts many containers from one process, so what was
+/// before is put back.
+#[derive(Debug)]
+pub struct ChildrenIn {
+    own: OwnedFd,
+}
+
+impl ChildrenIn {
+    /// Directs children into the namespace of `target`: a namespace descriptor or a pidfd.
+    pub fn pid_namespace(target: BorrowedFd<'_>) -> Result<ChildrenIn> {
+        const OWN: &str = "/proc/self/ns/pid";
+        let own = rustix::fs::openat(CWD, OWN, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(Error::system("open", OWN))?;
+        nix::sched::setns(target, CloneFlags::CLONE_NEWPID)
+            .map_err(|errno| Error::system("join", "the PID namespace")(from_nix(errno)))?;
+        Ok(ChildrenIn { own })
+    }
+}
+
+impl Drop for ChildrenIn {
+    fn drop(&mut self) {
+        // Going back to our own namespace cannot be refused: the kernel wants an equal or descendant one.
+        let _ = nix::sched::setns(&self.own, CloneFlags::CLONE_NEWPID);
+    }
+}
+
+/// The name of a namespace's file in /proc/<pid>/ns.
+pub fn name(kind: CloneFlags) -> &'static str {
+    match kind {
+        CloneFlags::CLONE_NEWNS => "mnt",
+        CloneFlags::CLONE_NEWPID => "pid",
+        CloneFlags::CLONE_NEWNET => "net",
+        CloneFlags::CLONE_NEWIPC => "ipc",
+        CloneFlags::CLONE_NEWUTS => "uts",
+        CloneFlags::CLONE_NEWUSER => "user",
+        CloneFlags::CLONE_NEWCGROUP => "cgroup",
+        _ => "unknown",
+    }
+}
+
+/// nix's errno as rustix's, which this crate's errors hold.
+pub fn from_nix(errno: nix::errno::Errno) -> Errno {
+    Errno::from_raw_os_error(errno as i32)
+}

@@ -2,3 +2,10 @@
 
 pub mod defaults;
 pub mod from_image;
+mod json_place;
+mod load;
+pub mod plan;
+mod validate;
+
+pub use load::{load, parse_process};
+pub use validate::{container, process};

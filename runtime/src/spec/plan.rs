@@ -1,0 +1,175 @@
+//! What a checked config.json asks for: no field is left that later code must guess about.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxDeviceType, LinuxIdMapping, LinuxResources, LinuxSeccomp};
+use rustix::process::Resource;
+
+use crate::namespaces::Namespaces;
+use crate::rootfs::options::MountOptions;
+
+/// A whole container.
+#[derive(Debug)]
+pub struct Plan {
+    /// The specification's version that the document names.
+    pub version: String,
+    /// The container's process.
+    pub process: ProcessPlan,
+    /// The root file system.
+    pub root: RootPlan,
+    /// Mounts in order.
+    pub mounts: Vec<MountPlan>,
+    /// Namespaces to create and to join.
+    pub namespaces: Namespaces,
+    /// User ids of a new user namespace.
+    pub uid_mappings: Vec<LinuxIdMapping>,
+    /// Group ids of a new user namespace.
+    pub gid_mappings: Vec<LinuxIdMapping>,
+    /// Name of the host, if set.
+    pub hostname: Option<String>,
+    /// Name of the NIS domain, if set.
+    pub domainname: Option<String>,
+    /// Devices beyond the default ones.
+    pub devices: Vec<DevicePlan>,
+    /// Paths that read as empty.
+    pub masked_paths: Vec<PathBuf>,
+    /// Paths that cannot be written.
+    pub readonly_paths: Vec<PathBuf>,
+    /// Kernel parameters: path below /proc/sys, and value.
+    pub sysctls: Vec<Sysctl>,
+    /// Limits.
+    pub resources: Option<LinuxResources>,
+    /// The asked cgroup, never empty.
+    pub cgroups_path: Option<PathBuf>,
+    /// The system call filter.
+    pub seccomp: Option<LinuxSeccomp>,
+}
+
+/// A process to run, as the first of a container or by exec.
+#[derive(Debug)]
+pub struct ProcessPlan {
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// Rows and columns of the terminal, if given.
+    pub console_size: Option<(u16, u16)>,
+    /// The command and its arguments; at least one.
+    pub args: Vec<CString>,
+    /// Its whole environment.
+    pub env: Vec<CString>,
+    /// Its working directory, absolute in the container.
+    pub cwd: PathBuf,
+    /// User id in the container.
+    pub uid: u32,
+    /// Group id in the container.
+    pub gid: u32,
+    /// Further groups.
+    pub additional_gids: Vec<u32>,
+    /// File mode mask.
+    pub umask: Option<u32>,
+    /// Capability sets as bit masks.
+    pub capabilities: CapabilitySets,
+    /// Resource limits: soft, hard.
+    pub rlimits: Vec<(Resource, u64, u64)>,
+    /// Never gain privileges by exec.
+    pub no_new_privileges: bool,
+    /// Preference of the out-of-memory killer.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// The five capability sets, one bit per capability number. Absent in config.json means empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapabilitySets {
+    /// What can ever be gained by exec.
+    pub bounding: u64,
+    /// What counts now.
+    pub effective: u64,
+    /// What exec of a capable file may keep.
+    pub inheritable: u64,
+    /// What can be made effective.
+    pub permitted: u64,
+    /// What exec of an ordinary file keeps.
+    pub ambient: u64,
+}
+
+/// The root file system.
+#[derive(Debug)]
+pub struct RootPlan {
+    /// Its place on the host, absolute. Informative when a mount was passed instead.
+    pub path: PathBuf,
+    /// Read-only.
+    pub readonly: bool,
+    /// Propagation of the root mount.
+    pub propagation: Propagation,
+}
+
+/// How mounts travel between the host and the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Propagation {
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`.
+    pub kind: u64,
+    /// Also for all mounts below.
+    pub recursive: bool,
+}
+
+/// One mount.
+#[derive(Debug)]
+pub struct MountPlan {
+    /// Where, absolute in the container and without `.` and `..`.
+    pub destination: PathBuf,
+    /// What.
+    pub kind: MountKind,
+    /// How.
+    pub options: MountOptions,
+}
+
+/// What is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// A file or folder of the host.
+    Bind {
+        /// Absolute path on the host.
+        source: PathBuf,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+    /// The container's own cgroups.
+    Cgroup,
+    /// A file system of this type.
+    Filesystem {
+        /// Its type.
+        filesystem: String,
+        /// Its source: a name or a device.
+        source: String,
+    },
+}
+
+/// A device to make.
+#[derive(Debug)]
+pub struct DevicePlan {
+    /// Where, absolute in the container.
+    pub path: PathBuf,
+    /// Character, block or FIFO.
+    pub kind: LinuxDeviceType,
+    /// Device number.
+    pub major: u32,
+    /// Device number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// A kernel parameter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sysctl {
+    /// The name as given.
+    pub name: String,
+    /// Its file below /proc/sys.
+    pub path: PathBuf,
+    /// The value.
+    pub value: String,
+}

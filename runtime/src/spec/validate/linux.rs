@@ -1,0 +1,194 @@
+//! Namespaces, id mappings, names, devices and the cgroup.
+
+use std::path::{Component, PathBuf};
+
+use nix::sched::CloneFlags;
+use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType};
+
+use super::{container_path, invalid, missing, refuse_if, text};
+use crate::error::{Error, Result};
+use crate::namespaces::Namespaces;
+use crate::spec::plan::DevicePlan;
+
+/// Refuses by name what this runtime does not do.
+pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
+    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    for (name, present) in [
+        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|map| !map.is_empty())),
+        ("linux.mountLabel", filled(linux.mount_label())),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        ("linux.personality", linux.personality().is_some()),
+        ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|map| !map.is_empty())),
+    ] {
+        refuse_if(present, name)?;
+    }
+    if let Some(seccomp) = linux.seccomp() {
+        refuse_if(seccomp.listener_path().is_some(), "linux.seccomp.listenerPath")?;
+        refuse_if(filled(seccomp.listener_metadata()), "linux.seccomp.listenerMetadata")?;
+    }
+    Ok(())
+}
+
+pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
+    let mut namespaces = Namespaces { create: CloneFlags::empty(), join: Vec::new() };
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let at = format!("linux.namespaces[{index}]");
+        let kind = match namespace.typ() {
+            LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
+            LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
+            LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
+            LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
+            LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
+            LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
+            LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            LinuxNamespaceType::Time => {
+                return Err(Error::Unsupported { what: format!("config.json: {at}: the time namespace") });
+            }
+        };
+        if namespaces.has(kind) {
+            return Err(invalid(&format!("{at}.type"), "this namespace is given twice".to_owned()));
+        }
+        match namespace.path() {
+            None => namespaces.create |= kind,
+            Some(path) => {
+                text(&format!("{at}.path"), path)?;
+                if !path.is_absolute() {
+                    return Err(invalid(
+                        &format!("{at}.path"),
+                        format!("{} is not absolute", path.display()),
+                    ));
+                }
+                namespaces.join.push((kind, index, path.clone()));
+            }
+        }
+    }
+    if !namespaces.has(CloneFlags::CLONE_NEWNS) {
+        let reason = "a container needs a mount namespace of its own".to_owned();
+        return Err(invalid("linux.namespaces", reason));
+    }
+    Ok(namespaces)
+}
+
+/// The mappings of a new user namespace: there, complete, and without overlap.
+pub(super) fn id_mappings(
+    linux: &Linux,
+    namespaces: &Namespaces,
+) -> Result<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
+    let uid = linux.uid_mappings().clone().unwrap_or_default();
+    let gid = linux.gid_mappings().clone().unwrap_or_default();
+    let creates = namespaces.create.contains(CloneFlags::CLONE_NEWUSER);
+    for (name, mappings) in [("linux.uidMappings", &uid), ("linux.gidMappings", &gid)] {
+        if !creates {
+            if !mappings.is_empty() && !namespaces.has(CloneFlags::CLONE_NEWUSER) {
+                return Err(invalid(name, "there are id mappings but no user namespace".to_owned()));
+            }
+            continue;
+        }
+        if mappings.is_empty() {
+            return Err(missing(name));
+        }
+        check_mapping(name, mappings)?;
+    }
+    // The mappings of a joined namespace exist already.
+    if creates { Ok((uid, gid)) } else { Ok((Vec::new(), Vec::new())) }
+}
+
+fn check_mapping(name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
+    /// The kernel's limit (user_namespaces(7)).
+    const MOST: usize = 340;
+    if mappings.len() > MOST {
+        return Err(invalid(name, format!("there are more than {MOST} mappings")));
+    }
+    let range = |start: u32, size: u32| u64::from(start)..u64::from(start) + u64::from(size);
+    for (index, one) in mappings.iter().enumerate() {
+        let inside = range(one.container_id(), one.size());
+        let outside = range(one.host_id(), one.size());
+        let at = format!("{name}[{index}]");
+        if one.size() == 0 {
+            return Err(invalid(&format!("{at}.size"), "it is zero".to_owned()));
+        }
+        if inside.end > u64::from(u32::MAX) || outside.end > u64::from(u32::MAX) {
+            return Err(invalid(&at, "it goes beyond the largest id".to_owned()));
+        }
+        for other in &mappings[..index] {
+            let meets = |mine: &std::ops::Range<u64>, start, size| {
+                let theirs = range(start, size);
+                mine.start < theirs.end && theirs.start < mine.end
+            };
+            if meets(&inside, other.container_id(), other.size())
+                || meets(&outside, other.host_id(), other.size())
+            {
+                return Err(invalid(&at, "it overlaps an earlier mapping".to_owned()));
+            }
+        }
+    }
+    if !mappings.iter().any(|mapping| mapping.container_id() == 0) {
+        return Err(invalid(name, "id 0 of the container is not mapped; setting it up needs it".to_owned()));
+    }
+    Ok(())
+}
+
+/// A host or domain name, which needs a namespace to be set in.
+pub(super) fn name(field: &str, name: &Option<String>, namespaces: &Namespaces) -> Result<Option<String>> {
+    /// `__NEW_UTS_LEN` of the kernel.
+    const LONGEST: usize = 64;
+    let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    text(field, name)?;
+    if name.len() > LONGEST {
+        return Err(invalid(field, format!("it is longer than {LONGEST} bytes")));
+    }
+    if !namespaces.has(CloneFlags::CLONE_NEWUTS) {
+        return Err(invalid(field, "it cannot be set without a UTS namespace".to_owned()));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+pub(super) fn devices(linux: &Linux) -> Result<Vec<DevicePlan>> {
+    let mut plans = Vec::new();
+    for (index, device) in linux.devices().iter().flatten().enumerate() {
+        let at = format!("linux.devices[{index}]");
+        let path = container_path(&format!("{at}.path"), device.path())?;
+        if path.file_name().is_none() {
+            return Err(invalid(&format!("{at}.path"), "it names no file".to_owned()));
+        }
+        let number = |name: &str, value: i64, largest: i64| {
+            let reason = || invalid(&format!("{at}.{name}"), format!("{value} is no device number"));
+            if (0..=largest).contains(&value) { Ok(value as u32) } else { Err(reason()) }
+        };
+        if device.typ() == LinuxDeviceType::A {
+            return Err(invalid(&format!("{at}.type"), "\"a\" is no type of a device file".to_owned()));
+        }
+        plans.push(DevicePlan {
+            path,
+            kind: device.typ(),
+            major: number("major", device.major(), (1 << 12) - 1)?,
+            minor: number("minor", device.minor(), (1 << 20) - 1)?,
+            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+        });
+    }
+    Ok(plans)
+}
+
+/// The cgroup below each hierarchy. Empty, `/` and what leads out of it would mean a cgroup that is not ours.
+pub(super) fn cgroups_path(linux: &Linux) -> Result<Option<PathBuf>> {
+    const FIELD: &str = "linux.cgroupsPath";
+    let Some(path) = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
+    text(FIELD, path)?;
+    if path.components().any(|component| component == Component::ParentDir) {
+        return Err(invalid(FIELD, "it has a parent component".to_owned()));
+    }
+    if path.to_string_lossy().split(':').count() == 3 && !path.is_absolute() {
+        return Err(Error::Unsupported {
+            what: format!("config.json: {FIELD}: the systemd form slice:prefix:name"),
+        });
+    }
+    if !path.components().any(|component| matches!(component, Component::Normal(_))) {
+        return Err(invalid(FIELD, "it names the root cgroup".to_owned()));
+    }
+    Ok(Some(path.to_owned()))
+}
