@@ -143,6 +143,42 @@ impl Drop for ChildrenIn {
     }
 }
 
+/// Puts this process into joined namespaces for the moment of a clone, until dropped.
+///
+/// Needed only together with a new user namespace, whose first process has no right to join what belongs to the
+/// host's. The user and mount namespaces are never visited.
+#[derive(Debug)]
+pub struct Visit {
+    own: Vec<(CloneFlags, OwnedFd)>,
+}
+
+impl Visit {
+    /// Enters the network, IPC, UTS and cgroup namespaces among `joined`.
+    pub fn enter(joined: &Opened) -> Result<Visit> {
+        let mut visit = Visit { own: Vec::new() };
+        let unvisited = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+        for (kind, handle) in joined.for_child().filter(|(kind, _)| !unvisited.contains(*kind)) {
+            let own = format!("/proc/self/ns/{}", name(kind));
+            let home = rustix::fs::openat(CWD, &own, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Error::system("open", &own))?;
+            nix::sched::setns(handle, kind).map_err(|errno| {
+                Error::system("join", format!("the {} namespace", name(kind)))(from_nix(errno))
+            })?;
+            visit.own.push((kind, home));
+        }
+        Ok(visit)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        for (kind, home) in self.own.drain(..) {
+            // We came from there with the rights to leave; nothing can refuse the way back.
+            let _ = nix::sched::setns(home, kind);
+        }
+    }
+}
+
 /// The name of a namespace's file in /proc/<pid>/ns.
 pub fn name(kind: CloneFlags) -> &'static str {
     match kind {

@@ -1,3 +1,29 @@
 //! The container's root file system: mounts, devices, masks and the pivot.
+//!
+//! ```text
+//! parent: Sources::open   every host path becomes a detached mount with its final attributes
+//! child:  Root::attach -> mounts -> devices -> read-only and masked paths -> pivot
+//! ```
+//!
+//! What must hold:
+//! - every path in the root is resolved by the kernel from the root's descriptor and cannot leave it; what was
+//!   resolved is used by that descriptor, so there is no time between check and use;
+//! - a host path is resolved before the child exists, by the parent, and only named by config.json;
+//! - no mount of the container is ever visible outside its mount namespace.
 
+mod cgroups;
+mod devices;
+mod masks;
+mod mounts;
 pub mod options;
+mod root;
+mod sources;
+mod target;
+
+pub use cgroups::CgroupView;
+pub use devices::{make_devices, with_defaults};
+pub use masks::{HostNull, protect_paths};
+pub use mounts::{Mounted, mount_all};
+pub use root::Root;
+pub use sources::Sources;
+pub use target::create_directory;

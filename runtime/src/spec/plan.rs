@@ -3,8 +3,9 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxDeviceType, LinuxIdMapping, LinuxResources, LinuxSeccomp};
-use rustix::process::Resource;
+use oci_spec::runtime::{
+    LinuxCapabilities, LinuxDeviceType, LinuxIdMapping, LinuxResources, LinuxSeccomp, PosixRlimit,
+};
 
 use crate::namespaces::Namespaces;
 use crate::rootfs::options::MountOptions;
@@ -67,29 +68,14 @@ pub struct ProcessPlan {
     pub additional_gids: Vec<u32>,
     /// File mode mask.
     pub umask: Option<u32>,
-    /// Capability sets as bit masks.
-    pub capabilities: CapabilitySets,
-    /// Resource limits: soft, hard.
-    pub rlimits: Vec<(Resource, u64, u64)>,
+    /// Capabilities; none at all when absent.
+    pub capabilities: Option<LinuxCapabilities>,
+    /// Resource limits.
+    pub rlimits: Vec<PosixRlimit>,
     /// Never gain privileges by exec.
     pub no_new_privileges: bool,
     /// Preference of the out-of-memory killer.
     pub oom_score_adj: Option<i32>,
-}
-
-/// The five capability sets, one bit per capability number. Absent in config.json means empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CapabilitySets {
-    /// What can ever be gained by exec.
-    pub bounding: u64,
-    /// What counts now.
-    pub effective: u64,
-    /// What exec of a capable file may keep.
-    pub inheritable: u64,
-    /// What can be made effective.
-    pub permitted: u64,
-    /// What exec of an ordinary file keeps.
-    pub ambient: u64,
 }
 
 /// The root file system.
@@ -145,7 +131,7 @@ pub enum MountKind {
 }
 
 /// A device to make.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DevicePlan {
     /// Where, absolute in the container.
     pub path: PathBuf,

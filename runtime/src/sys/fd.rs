@@ -45,3 +45,9 @@ pub fn take_inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     // inherited from our parent and is taken once, before anything else is opened.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+/// Fails if nothing is open under this number.
+pub fn require_open(number: RawFd) -> Result<(), Errno> {
+    // SAFETY: no memory is passed; an invalid number is answered with EBADF.
+    check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into()).map(drop)
+}

@@ -29,3 +29,12 @@ pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     // SAFETY: `name` is a C string that outlives the call, which only reads it.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
 }
+
+/// Gives a new process the signal state that programs expect: nothing blocked, and SIGPIPE ends it (this language's
+/// start-up code ignores it, and what is ignored stays so over exec).
+pub fn reset_signals() {
+    // SAFETY: the handler is the default one, so no code of ours can run in signal context.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    // Cannot fail: the set is valid and the operation known.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}

@@ -67,6 +67,12 @@ pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
         let reason = "a container needs a mount namespace of its own".to_owned();
         return Err(invalid("linux.namespaces", reason));
     }
+    if namespaces.create.contains(CloneFlags::CLONE_NEWUSER)
+        && !namespaces.create.contains(CloneFlags::CLONE_NEWNS)
+    {
+        let reason = "a new user namespace cannot enter an existing mount namespace".to_owned();
+        return Err(invalid("linux.namespaces", reason));
+    }
     Ok(namespaces)
 }
 

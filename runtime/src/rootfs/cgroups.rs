@@ -1,0 +1,117 @@
+//! What a mount of type cgroup shows: the container's own cgroup of every hierarchy, by bind.
+//!
+//! A bind of the cgroup's folder has that folder as its root, so there is no way up to the parent's limits, with or
+//! without a cgroup namespace (CVE-2023-25809). It costs half the calls of a fresh mount.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+
+use crate::cgroup::{Cgroup, Hierarchies, Kind};
+use crate::spec::plan::MountPlan;
+use crate::sys::mount::{MountAttributes, mount_setattr};
+
+/// The container's cgroups as they are to appear.
+#[derive(Debug)]
+pub enum CgroupView {
+    /// Only version 2: its folder is the mount.
+    Unified(PathBuf),
+    /// Folders by name below a small tmpfs, and links for controllers that share one.
+    PerHierarchy {
+        /// Name of the place, and the container's folder on the host.
+        places: Vec<(String, PathBuf)>,
+        /// Names of single controllers and the place they are in.
+        links: Vec<(String, String)>,
+    },
+}
+
+impl CgroupView {
+    /// The view of one container's cgroup.
+    pub fn of(hierarchies: &Hierarchies, cgroup: &Cgroup) -> CgroupView {
+        if hierarchies.is_unified()
+            && let Some(folder) = cgroup.version2_folder()
+        {
+            return CgroupView::Unified(folder.to_owned());
+        }
+        let (mut places, mut links) = (Vec::new(), Vec::new());
+        for hierarchy in hierarchies.all() {
+            let Some(name) = hierarchy.mount().file_name().map(|name| name.to_string_lossy().into_owned())
+            else {
+                continue;
+            };
+            let folder = match hierarchy.kind() {
+                Kind::V2 => cgroup.version2_folder(),
+                Kind::V1(controllers) => {
+                    if controllers.len() > 1 {
+                        let single = controllers.iter().filter(|controller| **controller != name);
+                        links.extend(single.map(|controller| (controller.clone(), name.clone())));
+                    }
+                    controllers.first().and_then(|first| cgroup.folder_of(first))
+                }
+            };
+            if let Some(folder) = folder {
+                places.push((name, folder.to_owned()));
+            }
+        }
+        CgroupView::PerHierarchy { places, links }
+    }
+
+    /// Mounts the view on `target`.
+    pub fn mount(&self, mount: &MountPlan, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        match self {
+            CgroupView::Unified(folder) => bind(folder, mount, target),
+            CgroupView::PerHierarchy { places, links } => {
+                let folder = small_tmpfs(mount)?;
+                attach(folder.as_fd(), target)?;
+                for (name, source) in places {
+                    rustix::fs::mkdirat(&folder, name.as_str(), Mode::from_raw_mode(0o755))?;
+                    let place = rustix::fs::openat(
+                        &folder,
+                        name.as_str(),
+                        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                        Mode::empty(),
+                    )?;
+                    bind(source, mount, place.as_fd())?;
+                }
+                for (name, target) in links {
+                    rustix::fs::symlinkat(target.as_str(), &folder, name.as_str())?;
+                }
+                if mount.options.readonly() {
+                    mount_setattr(folder.as_fd(), &read_only(), false)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The folder that holds the hierarchies' places; written once by us and never needed to be again.
+fn small_tmpfs(mount: &MountPlan) -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "mode", "755")?;
+    rustix::mount::fsconfig_create(&context)?;
+    let attributes = mount.options.attributes.set & !u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
+    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+fn bind(source: &Path, mount: &MountPlan, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(CWD, source, flags)?;
+    // The folder is a part of the host's mount of the hierarchy: cut off, with the asked attributes.
+    let attributes = MountAttributes { propagation: libc::MS_PRIVATE, ..mount.options.attributes };
+    mount_setattr(tree.as_fd(), &attributes, false)?;
+    attach(tree.as_fd(), target)
+}
+
+fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, "", target, "", flags)
+}
+
+fn read_only() -> MountAttributes {
+    MountAttributes { set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()), ..Default::default() }
+}

@@ -1,0 +1,160 @@
+//! The mounts of config.json, in its order, each attached by handle to a place resolved in the root.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+
+use super::sources::Bind;
+use super::{CgroupView, Root, target};
+use crate::init::{Step, StepFailure};
+use crate::spec::plan::{MountKind, MountPlan};
+use crate::sys::mount::{MountAttributes, mount_setattr};
+
+/// What later steps have to know about the mounts.
+#[derive(Debug, Default)]
+pub struct Mounted {
+    /// Mounts that become read-only when all is set up: we still write to them.
+    pub later_read_only: Vec<OwnedFd>,
+    /// /dev comes from the host as it is: no device is made there.
+    pub dev_is_bind: bool,
+    /// A devpts is at /dev/pts.
+    pub has_devpts: bool,
+    /// Handles kept open only because closing them one by one costs a call each; one call closes all.
+    pub spent: Spent,
+}
+
+/// Descriptors to be closed together, bounded so that a long list of mounts cannot meet the limit of open files.
+#[derive(Debug, Default)]
+pub struct Spent(Vec<OwnedFd>);
+
+impl Spent {
+    /// Puts a descriptor aside.
+    pub fn put(&mut self, descriptor: OwnedFd) {
+        const MOST: usize = 128;
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        self.0.push(descriptor);
+    }
+}
+
+/// Mounts everything.
+pub fn mount_all(
+    root: &Root<'_>,
+    mounts: &[MountPlan],
+    binds: &[Option<Bind>],
+    cgroups: &CgroupView,
+) -> Result<Mounted, StepFailure> {
+    let mut mounted = Mounted::default();
+    for (mount, bind) in mounts.iter().zip(binds) {
+        one(root, mount, bind.as_ref(), cgroups, &mut mounted)?;
+    }
+    Ok(mounted)
+}
+
+fn one(
+    root: &Root<'_>,
+    mount: &MountPlan,
+    bind: Option<&Bind>,
+    cgroups: &CgroupView,
+    mounted: &mut Mounted,
+) -> Result<(), StepFailure> {
+    let directory = bind.is_none_or(|bind| bind.directory);
+    let place = target::open_or_create(root.handle(), &mount.destination, directory)
+        .map_err(|errno| failure(Step::Target, mount.destination.display().to_string(), errno))?;
+    let failed = |errno| failure(Step::Mount, describe(mount), errno);
+    match (&mount.kind, bind) {
+        (_, Some(bind)) => {
+            attach(bind.mount.as_fd(), place.as_fd()).map_err(failed)?;
+            mounted.dev_is_bind |= mount.destination == Path::new("/dev");
+        }
+        (MountKind::Cgroup, None) => cgroups.mount(mount, place.as_fd()).map_err(failed)?,
+        (MountKind::Filesystem { filesystem, source }, None) => {
+            let later = mount.options.readonly() && written_by_us(filesystem, &mount.destination);
+            let made = make(filesystem, source, mount, later, &mut mounted.spent).map_err(failed)?;
+            set_recursive(made.as_fd(), mount).map_err(failed)?;
+            attach(made.as_fd(), place.as_fd()).map_err(failed)?;
+            mounted.has_devpts |= filesystem == "devpts" && mount.destination == Path::new("/dev/pts");
+            if later { mounted.later_read_only.push(made) } else { mounted.spent.put(made) }
+        }
+        (MountKind::Bind { .. }, None) => return Err(failed(Errno::INVAL)),
+    }
+    mounted.spent.put(place);
+    Ok(())
+}
+
+/// Devices go into /dev and mount points into any tmpfs, so these become read-only at the end.
+fn written_by_us(filesystem: &str, destination: &Path) -> bool {
+    filesystem == "tmpfs" || destination == Path::new("/dev")
+}
+
+/// A new file system, detached.
+fn make(
+    filesystem: &str,
+    source: &str,
+    mount: &MountPlan,
+    later_read_only: bool,
+    spent: &mut Spent,
+) -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "source", source)?;
+    // Where the superblock may be shared with the host's, only our mount of it is read-only.
+    let kernel_made = matches!(filesystem, "proc" | "sysfs" | "mqueue" | "devpts" | "tmpfs");
+    if mount.options.readonly() && !kernel_made {
+        rustix::mount::fsconfig_set_flag(&context, "ro")?;
+    }
+    for (key, value) in &mount.options.data {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(&context, key.as_str(), value.as_str())?,
+            // Every devpts is an instance of its own since kernel 4.7; the word is taken and means nothing.
+            None if key == "newinstance" => {}
+            None => rustix::mount::fsconfig_set_flag(&context, key.as_str())?,
+        }
+    }
+    rustix::mount::fsconfig_create(&context)?;
+    let mut attributes = mount.options.attributes.set;
+    if later_read_only {
+        attributes &= !u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
+    }
+    let made = rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::from_bits_retain(attributes as u32),
+    )?;
+    spent.put(context);
+    Ok(made)
+}
+
+/// Words of a bind's tree that someone gave to a new file system: one mount, so they mean this one.
+fn set_recursive(made: BorrowedFd<'_>, mount: &MountPlan) -> Result<(), Errno> {
+    let options = &mount.options;
+    if !options.recursive_attributes.is_empty() {
+        mount_setattr(made, &options.recursive_attributes, false)?;
+    }
+    for propagation in &options.propagations {
+        let asked = MountAttributes { propagation: propagation.kind, ..Default::default() };
+        mount_setattr(made, &asked, false)?;
+    }
+    Ok(())
+}
+
+/// Attaches a detached mount by handle on both sides.
+pub(super) fn attach(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, "", place, "", flags)
+}
+
+fn describe(mount: &MountPlan) -> String {
+    let what = match &mount.kind {
+        MountKind::Bind { source, .. } => source.display().to_string(),
+        MountKind::Cgroup => "cgroup".to_owned(),
+        MountKind::Filesystem { filesystem, .. } => filesystem.clone(),
+    };
+    format!("{what} at {}", mount.destination.display())
+}
+
+fn failure(step: Step, object: String, errno: Errno) -> StepFailure {
+    StepFailure { step, object, errno }
+}

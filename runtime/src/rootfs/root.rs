@@ -1,0 +1,76 @@
+//! Attaching the root file system in the container's mount namespace, and pivoting to it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
+
+use crate::init::{Step, StepFailure};
+use crate::spec::plan::{Propagation, RootPlan};
+use crate::sys::mount::{MountAttributes, mount_setattr};
+
+/// The root file system, attached. Its descriptor is the start of every path of the container.
+#[derive(Debug)]
+pub struct Root<'a> {
+    handle: BorrowedFd<'a>,
+    plan: &'a RootPlan,
+}
+
+impl<'a> Root<'a> {
+    /// Attaches the detached root over the host's root, where only this mount namespace sees it.
+    ///
+    /// The host's mounts in this namespace stop being peers of the originals first, or what we mount would appear
+    /// on the host.
+    pub fn attach(handle: BorrowedFd<'a>, plan: &'a RootPlan) -> Result<Root<'a>, StepFailure> {
+        isolate(plan.propagation).map_err(StepFailure::of(Step::Propagation, "/"))?;
+        rustix::mount::move_mount(handle, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(StepFailure::of(Step::AttachRoot, "the root file system"))?;
+        Ok(Root { handle, plan })
+    }
+
+    /// The root's folder.
+    pub fn handle(&self) -> BorrowedFd<'a> {
+        self.handle
+    }
+
+    /// Makes it the root of this process and namespace; the host's mounts are gone after this.
+    pub fn pivot(self) -> Result<(), StepFailure> {
+        let failed =
+            |step| move |errno| StepFailure { step, object: "the root file system".to_owned(), errno };
+        rustix::process::fchdir(self.handle).map_err(failed(Step::Pivot))?;
+        // With one place for both the old root ends up on top of the new one, whose last mount is then the old.
+        rustix::process::pivot_root(".", ".").map_err(failed(Step::Pivot))?;
+        if self.plan.propagation.kind == libc::MS_SHARED {
+            // Peers of the host's mounts must not be unmounted there.
+            rustix::mount::mount_change(".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+                .map_err(failed(Step::Propagation))?;
+        }
+        rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(failed(Step::Pivot))?;
+        rustix::process::chdir("/").map_err(failed(Step::Pivot))?;
+        self.finish().map_err(failed(Step::ReadOnly))
+    }
+
+    /// Final attributes of the root mount itself.
+    fn finish(&self) -> Result<(), Errno> {
+        let mut attributes = MountAttributes::default();
+        if self.plan.readonly {
+            attributes.set = u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
+        }
+        if let kind @ (libc::MS_SHARED | libc::MS_UNBINDABLE) = self.plan.propagation.kind {
+            attributes.propagation = kind;
+        }
+        if attributes.is_empty() { Ok(()) } else { mount_setattr(self.handle.as_fd(), &attributes, false) }
+    }
+}
+
+fn isolate(propagation: Propagation) -> Result<(), Errno> {
+    match propagation.kind {
+        // Mounts of the container shall reach the host: only the root itself, on which we mount, is cut off.
+        libc::MS_SHARED => rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE),
+        libc::MS_SLAVE => {
+            rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        }
+        _ => rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC),
+    }
+}

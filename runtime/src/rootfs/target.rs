@@ -1,0 +1,131 @@
+//! Finding and making the places that mounts and devices go to, always from the root's descriptor.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Opens `path` (absolute in the container) as a handle, creating what is missing: folders, and at the end a folder
+/// or an empty file.
+pub fn open_or_create(root: BorrowedFd<'_>, path: &Path, directory: bool) -> Result<OwnedFd, Errno> {
+    match open(root, path, OFlags::PATH) {
+        Err(Errno::NOENT) => create(root, path, directory),
+        other => other,
+    }
+}
+
+/// Opens `path` in the root. Links are followed inside the root; below /proc, /sys and /dev there must be none, for
+/// these are made by us and a link there can only be planted by an image (CVE-2019-19921, CVE-2026-41579).
+pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    if ["/proc", "/sys", "/dev"].iter().any(|place| path.starts_with(place)) {
+        resolve |= ResolveFlags::NO_SYMLINKS;
+    }
+    loop {
+        match rustix::fs::openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // A rename elsewhere made the kernel unsure; it asks to try again (openat2(2)).
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Makes a folder and its parents in the root.
+pub fn create_directory(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    open_or_create(root, path, true)
+}
+
+fn create(root: BorrowedFd<'_>, path: &Path, directory: bool) -> Result<OwnedFd, Errno> {
+    let parent = match path.parent() {
+        Some(parent) => ensure_parents(root, parent)?,
+        None => return Err(Errno::INVAL),
+    };
+    let name = path.file_name().ok_or(Errno::INVAL)?;
+    if directory {
+        make_folder(parent.as_fd(), Path::new(name))
+    } else {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&parent, Path::new(name), flags, Mode::from_raw_mode(0o644))
+    }
+}
+
+/// Opens the deepest existing folder of `path` and makes the rest, one level by handle after the other.
+fn ensure_parents(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    match open(root, path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    let mut reached = std::path::PathBuf::from("/");
+    let mut folder = open(root, &reached, OFlags::PATH | OFlags::DIRECTORY)?;
+    for component in path.components() {
+        let Component::Normal(name) = component else { continue };
+        reached.push(name);
+        folder = match open(root, &reached, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => make_folder(folder.as_fd(), Path::new(name))?,
+            other => other?,
+        };
+    }
+    Ok(folder)
+}
+
+/// A link that leads nowhere counts as existing here and is refused by the open that follows no link.
+fn make_folder(parent: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, OwnedFd) {
+        let folder = tempfile::tempdir().unwrap();
+        let handle =
+            rustix::fs::open(folder.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (folder, handle)
+    }
+
+    #[test]
+    fn missing_places_are_made_inside() {
+        let (folder, handle) = root();
+        open_or_create(handle.as_fd(), Path::new("/a/b/c"), true).unwrap();
+        open_or_create(handle.as_fd(), Path::new("/a/f/file"), false).unwrap();
+        assert!(folder.path().join("a/b/c").is_dir());
+        assert!(folder.path().join("a/f/file").is_file());
+    }
+
+    #[test]
+    fn links_stay_inside_the_root() {
+        let (folder, handle) = root();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), folder.path().join("link")).unwrap();
+        symlink("../../../../../../../../..", folder.path().join("up")).unwrap();
+        // The target of the link does not exist inside: made there, or refused, but never outside.
+        let _ = open_or_create(handle.as_fd(), Path::new("/link/x"), true);
+        open_or_create(handle.as_fd(), Path::new("/up/y"), true).unwrap();
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert!(folder.path().join("y").is_dir());
+    }
+
+    #[test]
+    fn no_link_counts_where_the_kernel_file_systems_go() {
+        let (folder, handle) = root();
+        std::fs::create_dir(folder.path().join("real")).unwrap();
+        for place in ["proc", "sys", "dev"] {
+            symlink("real", folder.path().join(place)).unwrap();
+            let path = Path::new("/").join(place);
+            assert_eq!(open_or_create(handle.as_fd(), &path, true).unwrap_err(), Errno::LOOP);
+            assert_eq!(open_or_create(handle.as_fd(), &path.join("x"), true).unwrap_err(), Errno::LOOP);
+        }
+        assert_eq!(std::fs::read_dir(folder.path().join("real")).unwrap().count(), 0);
+    }
+}
