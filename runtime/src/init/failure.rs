@@ -25,6 +25,8 @@ macro_rules! steps {
 steps! {
     /// Waiting for or telling the parent.
     Talk = "exchange messages with the runtime about",
+    /// Entering a cgroup.
+    Cgroup = "enter",
     /// Becoming root of a new user namespace.
     BecomeRoot = "become root in",
     /// Joining an existing namespace.

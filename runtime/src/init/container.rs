@@ -1,0 +1,264 @@
+//! The first process of a container: one readable list of ordered steps.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use nix::sched::CloneFlags;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::handoff::{PreparedProcess, StartGate};
+use super::launch::{Child, ChildEndHandle, FailureReport};
+use super::protocol::ChildEnd;
+use super::{Step, StepFailure, terminal};
+use crate::cgroup::Entrance;
+use crate::fault;
+use crate::namespaces::{self, Opened, from_nix};
+use crate::rootfs::{self, CgroupView, HostNull, Mounted, Root, Sources};
+use crate::spec::plan::{DevicePlan, Plan, Sysctl};
+use crate::sys::clone::{Cloned, clone3, exit_now};
+use crate::sys::mount::{MountAttributes, mount_setattr};
+
+/// All that the first process needs, prepared by the parent.
+#[derive(Debug)]
+pub struct ContainerChild<'a> {
+    /// The checked specification.
+    pub plan: &'a Plan,
+    /// The command's process.
+    pub process: PreparedProcess<'a>,
+    /// The root and the binds as detached mounts.
+    pub sources: Sources,
+    /// Namespaces that the child joins itself.
+    pub joined: &'a Opened,
+    /// Namespaces to create by the child: those that clone could not.
+    pub create_later: CloneFlags,
+    /// The way into the v1 cgroups.
+    pub entrance: &'a Entrance,
+    /// What a cgroup mount shows.
+    pub cgroups: CgroupView,
+    /// Devices, default ones included.
+    pub devices: Vec<DevicePlan>,
+    /// Name of the session keyring to join.
+    pub keyring: Option<CString>,
+    /// Where to wait for the start.
+    pub gate: StartGate,
+}
+
+impl Child for ContainerChild<'_> {
+    fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
+        let channel = &channel.0;
+        self.enter_cgroups()?;
+        self.enter_namespaces(channel)?;
+        self.lead_session()?;
+        self.name_host()?;
+        fault::child(30)?;
+
+        let null = self.host_null()?;
+        let root = Root::attach(self.sources.root.as_fd(), &self.plan.root)?;
+        fault::child(31)?;
+        let mut mounted = rootfs::mount_all(&root, &self.plan.mounts, &self.sources.binds, &self.cgroups)?;
+        fault::child(32)?;
+        self.make_devices(&root, &mounted)?;
+        self.write_sysctls()?;
+        self.make_working_directory(&root)?;
+        let terminal = self.open_terminal(&root, &mounted, channel)?;
+        fault::child(33)?;
+        rootfs::protect_paths(
+            &root,
+            &self.plan.readonly_paths,
+            &self.plan.masked_paths,
+            null.as_ref(),
+            &mut mounted.spent,
+        )?;
+        finish_read_only(&mounted)?;
+        fault::child(34)?;
+        root.pivot()?;
+        fault::child(35)?;
+
+        self.process.place_stdio(terminal.as_ref())?;
+        fault::child(36)?;
+        self.process.hand_over(channel, &self.gate)
+    }
+}
+
+impl ContainerChild<'_> {
+    /// A process that moves itself takes no lock of the whole machine; v2 it was born into.
+    fn enter_cgroups(&self) -> Result<(), StepFailure> {
+        self.entrance.enter().map_err(|failure| StepFailure {
+            step: Step::Cgroup,
+            object: format!("cgroup hierarchy {}", failure.position),
+            errno: failure.source,
+        })
+    }
+
+    /// Joins what is to be joined, becomes root of a new user namespace, makes what clone could not.
+    fn enter_namespaces(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
+        let failed = |step, kind: CloneFlags| {
+            move |errno| StepFailure {
+                step,
+                object: format!("{} namespace", namespaces::name(kind)),
+                errno: from_nix(errno),
+            }
+        };
+        if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWUSER) {
+            // Whoever was joined before belongs to the host's user namespace; the parent was there for us.
+            channel.wait_ids_mapped()?;
+            become_root("the new user namespace")?;
+        } else {
+            let user = CloneFlags::CLONE_NEWUSER;
+            if let Some(handle) = self.joined.get(user) {
+                nix::sched::setns(handle, user).map_err(failed(Step::JoinNamespace, user))?;
+                become_root("the joined user namespace")?;
+                self.go_on_as_sibling(channel)?;
+            }
+            for (kind, handle) in self.joined.for_child().filter(|(kind, _)| *kind != user) {
+                nix::sched::setns(handle, kind).map_err(failed(Step::JoinNamespace, kind))?;
+            }
+        }
+        if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWCGROUP) {
+            let kind = CloneFlags::CLONE_NEWCGROUP;
+            nix::sched::unshare(kind).map_err(failed(Step::CreateNamespace, kind))?;
+        }
+        Ok(())
+    }
+
+    /// New namespaces have to belong to the user namespace that was joined, and a PID namespace takes only
+    /// children: a sibling, born in all of them, goes on in our place.
+    fn go_on_as_sibling(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
+        let flags = self.create_later | CloneFlags::CLONE_PARENT;
+        let cloned = clone3(flags.bits(), None)
+            .map_err(StepFailure::of(Step::CreateNamespace, "namespaces in the joined user namespace"))?;
+        match cloned {
+            Cloned::Child => Ok(()),
+            Cloned::Parent { pidfd, .. } => {
+                let told = channel.born(pidfd.as_fd());
+                exit_now(i32::from(told.is_err()))
+            }
+        }
+    }
+
+    fn lead_session(&self) -> Result<(), StepFailure> {
+        rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
+        let Some(name) = &self.keyring else { return Ok(()) };
+        match crate::sys::process::join_session_keyring(name) {
+            // A kernel without keys has none to protect; a filter around us that forbids them has none to give.
+            Ok(()) | Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+            Err(errno) => {
+                Err(StepFailure { step: Step::Keyring, object: "a session keyring".to_owned(), errno })
+            }
+        }
+    }
+
+    fn name_host(&self) -> Result<(), StepFailure> {
+        if let Some(name) = &self.plan.hostname {
+            rustix::system::sethostname(name.as_bytes())
+                .map_err(StepFailure::of(Step::Name, format!("hostname to {name:?}")))?;
+        }
+        if let Some(name) = &self.plan.domainname {
+            rustix::system::setdomainname(name.as_bytes())
+                .map_err(StepFailure::of(Step::Name, format!("domainname to {name:?}")))?;
+        }
+        Ok(())
+    }
+
+    fn host_null(&self) -> Result<Option<HostNull>, StepFailure> {
+        if self.plan.masked_paths.is_empty() {
+            return Ok(None);
+        }
+        HostNull::open().map(Some).map_err(StepFailure::of(Step::Mask, "paths with the host's /dev/null"))
+    }
+
+    fn make_devices(&self, root: &Root<'_>, mounted: &Mounted) -> Result<(), StepFailure> {
+        if mounted.dev_is_bind {
+            return Ok(());
+        }
+        // Modes and numbers are exact: no mask of the caller's applies.
+        let mask = rustix::process::umask(Mode::empty());
+        let in_user_namespace = self.plan.namespaces.has(CloneFlags::CLONE_NEWUSER);
+        rootfs::make_devices(root, &self.devices, in_user_namespace)?;
+        rustix::process::umask(mask);
+        Ok(())
+    }
+
+    fn write_sysctls(&self) -> Result<(), StepFailure> {
+        if self.plan.sysctls.is_empty() {
+            return Ok(());
+        }
+        let proc = private_proc().map_err(StepFailure::of(Step::Mount, "a private proc"))?;
+        self.plan.sysctls.iter().try_for_each(|sysctl| write_sysctl(proc.as_fd(), sysctl))
+    }
+
+    /// A missing working directory is made, as runc does, by handle in the root.
+    fn make_working_directory(&self, root: &Root<'_>) -> Result<(), StepFailure> {
+        let cwd = &self.process.plan.cwd;
+        if cwd == Path::new("/") || cwd.starts_with("/proc") || cwd.starts_with("/sys") {
+            return Ok(());
+        }
+        match rootfs::create_directory(root.handle(), cwd) {
+            // On a read-only root, and where a file is in the way, entering it says what is wrong.
+            Ok(_) | Err(Errno::ROFS | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            Err(errno) => {
+                Err(StepFailure { step: Step::WorkingDirectory, object: cwd.display().to_string(), errno })
+            }
+        }
+    }
+
+    fn open_terminal(
+        &self,
+        root: &Root<'_>,
+        mounted: &Mounted,
+        channel: &ChildEnd,
+    ) -> Result<Option<std::os::fd::OwnedFd>, StepFailure> {
+        let process = self.process.plan;
+        if !process.terminal {
+            return Ok(None);
+        }
+        terminal::open(root.handle(), process, !mounted.dev_is_bind, channel).map(Some)
+    }
+}
+
+/// Becomes user and group 0 of the user namespace that this process is in, with no other groups.
+pub(super) fn become_root(object: &str) -> Result<(), StepFailure> {
+    use rustix::thread::{Gid, Uid};
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_groups(&[])
+        .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
+        .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
+        .map_err(StepFailure::of(Step::BecomeRoot, object))?;
+    // Changing users made the process traceable by its new ones.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(StepFailure::of(Step::BecomeRoot, object))
+}
+
+/// A proc file system that nobody else has: a fresh mount, so no file in it is covered by another (CVE-2025-52881).
+fn private_proc() -> Result<std::os::fd::OwnedFd, Errno> {
+    use rustix::mount::{FsMountFlags, FsOpenFlags};
+    let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
+}
+
+fn write_sysctl(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<(), StepFailure> {
+    use rustix::fs::{OFlags, ResolveFlags};
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let path = Path::new("sys").join(&sysctl.path);
+    let write = || {
+        let file =
+            rustix::fs::openat2(proc, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        rustix::io::write(&file, sysctl.value.as_bytes())
+    };
+    write().map(drop).map_err(StepFailure::of(Step::Sysctl, format!("{} = {}", sysctl.name, sysctl.value)))
+}
+
+fn finish_read_only(mounted: &Mounted) -> Result<(), StepFailure> {
+    let read_only =
+        MountAttributes { set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()), ..Default::default() };
+    mounted
+        .later_read_only
+        .iter()
+        .try_for_each(|mount| mount_setattr(mount.as_fd(), &read_only, false))
+        .map_err(StepFailure::of(Step::ReadOnly, "a tmpfs"))
+}

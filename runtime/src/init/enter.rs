@@ -1,0 +1,74 @@
+//! A further process in a running container.
+//!
+//! The container's processes can see this one from the moment it has joined, so it holds no descriptor of the host
+//! by then and cannot be traced (CVE-2016-9962): everything else is closed first.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::sched::CloneFlags;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::container::become_root;
+use super::handoff::{PreparedProcess, StartGate};
+use super::launch::{Child, ChildEndHandle, FailureReport};
+use super::{Step, StepFailure, terminal};
+use crate::cgroup::Entrance;
+use crate::namespaces::from_nix;
+
+/// All that a joining process needs.
+#[derive(Debug)]
+pub struct EnteringChild<'a> {
+    /// The command's process.
+    pub process: PreparedProcess<'a>,
+    /// The container's first process.
+    pub target: &'a OwnedFd,
+    /// The namespaces in which it differs from us; the PID namespace is not among them, we were born there.
+    pub namespaces: CloneFlags,
+    /// The way into the v1 cgroups.
+    pub entrance: &'a Entrance,
+}
+
+impl Child for EnteringChild<'_> {
+    fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
+        let channel = &channel.0;
+        self.entrance.enter().map_err(|failure| StepFailure {
+            step: Step::Cgroup,
+            object: format!("cgroup hierarchy {}", failure.position),
+            errno: failure.source,
+        })?;
+        if !self.process.plan.terminal {
+            self.process.place_stdio(None)?;
+        }
+        self.process.close_others(channel.handle(), Some(self.target.as_fd()))?;
+        self.join()?;
+        rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
+        if self.process.plan.terminal {
+            let root = rustix::fs::openat(
+                CWD,
+                "/",
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .map_err(StepFailure::of(Step::Console, "a terminal"))?;
+            let slave = terminal::open(root.as_fd(), self.process.plan, false, channel)?;
+            self.process.place_stdio(Some(&slave))?;
+        }
+        self.process.hand_over(channel, &StartGate::Channel)
+    }
+}
+
+impl EnteringChild<'_> {
+    /// Joins all namespaces of the container's first process in one call, and lets go of its handle.
+    fn join(&self) -> Result<(), StepFailure> {
+        let failed = StepFailure::of(Step::JoinNamespace, "namespaces of the container");
+        nix::sched::setns(self.target, self.namespaces).map_err(|errno| failed(from_nix(errno)))?;
+        let number: RawFd = self.target.as_raw_fd();
+        crate::sys::fd::close_range(number, number, crate::sys::fd::Range::Close)
+            .map_err(StepFailure::of(Step::Descriptors, "the container's handle"))?;
+        if self.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+            become_root("the container's user namespace")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! The last steps, the same for a container's first process and for exec: from a place inside the container to the
+//! command.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::command;
+use super::credentials;
+use super::launch::FailureReport;
+use super::protocol::{ChildEnd, CommandFailure, Failure};
+use super::{Step, StepFailure};
+use crate::container::Stdio;
+use crate::fault;
+use crate::security::capabilities::CapabilityPlan;
+use crate::security::rlimits::Rlimits;
+use crate::security::seccomp::Program;
+use crate::security::user;
+use crate::spec::plan::ProcessPlan;
+use crate::sys::clone::exit_now;
+use crate::sys::fd::{Range, close_range};
+
+/// What a process gets whose specification names no mask: runc's default.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// A process with all that could be prepared before the clone.
+#[derive(Debug)]
+pub struct PreparedProcess<'a> {
+    /// Its plan.
+    pub plan: &'a ProcessPlan,
+    /// Its capability sets, possible on this machine.
+    pub capabilities: CapabilityPlan,
+    /// Its resource limits, possible on this machine.
+    pub limits: Rlimits,
+    /// Its standard streams, if it has no terminal.
+    pub stdio: Stdio,
+    /// How many descriptors after 2 it keeps.
+    pub preserve: u32,
+    /// The compiled system call filter.
+    pub filter: Option<Program>,
+}
+
+/// Where the process waits before it runs the command.
+#[derive(Debug)]
+pub enum StartGate {
+    /// For a message of its parent.
+    Channel,
+    /// For a byte from a FIFO, once its parent said that the container is recorded.
+    Fifo(OwnedFd),
+}
+
+/// The first descriptor that is not the command's.
+fn first_free(preserve: u32) -> RawFd {
+    3 + preserve as RawFd
+}
+
+impl PreparedProcess<'_> {
+    /// Puts the standard streams, or the terminal, on 0, 1 and 2.
+    pub(super) fn place_stdio(&self, terminal: Option<&OwnedFd>) -> Result<(), StepFailure> {
+        let failed = |name: &'static str| StepFailure::of(Step::Stdio, name);
+        let (stdin, stdout, stderr) = match (terminal, &self.stdio) {
+            (Some(terminal), _) => {
+                rustix::process::ioctl_tiocsctty(terminal).map_err(failed("controlling terminal"))?;
+                (terminal, terminal, terminal)
+            }
+            (None, Stdio::Inherit) => return Ok(()),
+            (None, Stdio::Descriptors { stdin, stdout, stderr }) => (stdin, stdout, stderr),
+        };
+        let from_nix = |name| move |errno| failed(name)(crate::namespaces::from_nix(errno));
+        nix::unistd::dup2_stdin(stdin).map_err(from_nix("stdin"))?;
+        nix::unistd::dup2_stdout(stdout).map_err(from_nix("stdout"))?;
+        nix::unistd::dup2_stderr(stderr).map_err(from_nix("stderr"))
+    }
+
+    /// Closes everything but the command's descriptors, the channel and `kept`.
+    ///
+    /// Nothing of the host may be open when the working directory is entered or foreign code is near
+    /// (CVE-2024-21626): a path through /proc/self/fd would lead there.
+    pub(super) fn close_others(
+        &self,
+        channel: BorrowedFd<'_>,
+        kept: Option<BorrowedFd<'_>>,
+    ) -> Result<(), StepFailure> {
+        let mut numbers = [channel.as_raw_fd(), kept.map_or(RawFd::MAX, |kept| kept.as_raw_fd())];
+        numbers.sort_unstable();
+        let mut next = first_free(self.preserve);
+        let mut close = || -> Result<(), Errno> {
+            for number in numbers {
+                close_range(next, number.saturating_sub(1), Range::Close)?;
+                next = number.saturating_add(1);
+            }
+            close_range(next, RawFd::MAX, Range::Close)
+        };
+        close().map_err(StepFailure::of(Step::Descriptors, "descriptors"))
+    }
+
+    /// Becomes the process that the plan describes, reports readiness, waits at the gate and executes the command.
+    ///
+    /// The process is in its namespaces, its root and its cgroup, and has its standard streams. This never returns:
+    /// descriptors of ours are closed here by number, so no owner of one may be used or dropped afterwards.
+    pub(super) fn hand_over(&self, channel: &ChildEnd, gate: &StartGate) -> ! {
+        let failure = match self.prepare(channel, gate) {
+            Ok(found) => match self.pass(channel, gate, &found) {
+                Ok(never) => match never {},
+                Err(FailureReport(failure)) => {
+                    if let StartGate::Fifo(fifo) = gate {
+                        // The starter reads it here; whoever created the container is gone.
+                        let _ = rustix::io::write(fifo, &failure.encode());
+                    }
+                    failure
+                }
+            },
+            Err(FailureReport(failure)) => failure,
+        };
+        channel.failed(&failure);
+        exit_now(1)
+    }
+
+    /// Everything up to the gate; finds the file to execute.
+    fn prepare(&self, channel: &ChildEnd, gate: &StartGate) -> Result<Found, FailureReport> {
+        let plan = self.plan;
+        let kept = match gate {
+            StartGate::Channel => None,
+            StartGate::Fifo(fifo) => Some(fifo.as_fd()),
+        };
+        self.close_others(channel.handle(), kept)?;
+        self.limits.apply().map_err(|(resource, errno)| StepFailure {
+            step: Step::Limit,
+            object: format!("{resource:?}"),
+            errno,
+        })?;
+        fault::child(40)?;
+        let failed = |object: &'static str| StepFailure::of(Step::Capabilities, object);
+        self.capabilities.drop_bounding().map_err(failed("the bounding set"))?;
+        self.capabilities.keep_over_setuid().map_err(failed("keeping capabilities"))?;
+        let entered = enter_directory(plan)?;
+        credentials::become_user(plan)?;
+        fault::child(41)?;
+        if !plan.no_new_privileges {
+            // Without the promise to gain no privileges only CAP_SYS_ADMIN may load a filter: before it is dropped.
+            self.load_filter()?;
+        }
+        self.capabilities.apply().map_err(failed("the capabilities"))?;
+        if !entered {
+            // Closed to root without capabilities over files, open to the user himself, as on some network shares.
+            change_directory(plan)?;
+        }
+        prove_inside(plan)?;
+        rustix::process::umask(Mode::from_raw_mode(plan.umask.unwrap_or(DEFAULT_UMASK)));
+        let file = command::find(&plan.args[0], &plan.env).map_err(Failure::Command)?;
+        let found = Found { file, home: home(plan) };
+        fault::child(42)?;
+        channel.ready()?;
+        Ok(found)
+    }
+
+    /// Through the gate to the command.
+    fn pass(&self, channel: &ChildEnd, gate: &StartGate, found: &Found) -> Result<Infallible, FailureReport> {
+        channel.wait_start()?;
+        if let StartGate::Fifo(fifo) = gate {
+            wait_at(fifo)?;
+        }
+        self.execute(found)
+    }
+
+    fn execute(&self, found: &Found) -> Result<Infallible, FailureReport> {
+        fault::child(43)?;
+        if self.plan.no_new_privileges {
+            rustix::thread::set_no_new_privs(true)
+                .map_err(StepFailure::of(Step::NoNewPrivileges, "no_new_privs"))?;
+            // As the last thing, so that the filter need not allow what setting up takes.
+            self.load_filter()?;
+        }
+        let environment: Vec<&CStr> =
+            self.plan.env.iter().chain(&found.home).map(CString::as_c_str).collect();
+        let Err(errno) = nix::unistd::execve(&found.file, &self.plan.args, &environment);
+        let reason = command::reason_of(crate::namespaces::from_nix(errno));
+        let command = self.plan.args[0].to_string_lossy().into_owned();
+        Err(Failure::Command(CommandFailure { reason, command }).into())
+    }
+
+    fn load_filter(&self) -> Result<(), StepFailure> {
+        match &self.filter {
+            Some(filter) => {
+                filter.install().map_err(StepFailure::of(Step::Seccomp, "the system call filter"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was found out about the command.
+struct Found {
+    /// The file to execute.
+    file: CString,
+    /// The variable HOME, where the plan has none.
+    home: Option<CString>,
+}
+
+/// HOME of the process's user as the container's own database has it, if nobody set it: engines rely on the runtime
+/// for this one. The database is read as the hostile file that it is; without an entry it is `/`.
+fn home(plan: &ProcessPlan) -> Option<CString> {
+    if plan.env.iter().any(|variable| variable.to_bytes().starts_with(b"HOME=")) {
+        return None;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let home = rustix::fs::openat(CWD, "/", flags, Mode::empty())
+        .ok()
+        .and_then(|root| user::resolve(root.as_fd(), &plan.uid.to_string(), &[]).ok())
+        .map_or_else(|| "/".to_owned(), |user| user.home);
+    CString::new(format!("HOME={home}")).ok()
+}
+
+/// Waits for the byte that `start` writes. Holding both ends of the FIFO open, this read never sees an end.
+fn wait_at(fifo: &OwnedFd) -> Result<(), StepFailure> {
+    let mut byte = [0];
+    rustix::io::retry_on_intr(|| rustix::io::read(fifo, &mut byte))
+        .map(drop)
+        .map_err(StepFailure::of(Step::Talk, "the start"))
+}
+
+/// Enters the working directory while still root; `false` if that takes the user's own rights.
+fn enter_directory(plan: &ProcessPlan) -> Result<bool, StepFailure> {
+    match rustix::process::chdir(&plan.cwd) {
+        Ok(()) => Ok(true),
+        Err(Errno::ACCESS) => Ok(false),
+        Err(errno) => Err(directory_failure(plan, errno)),
+    }
+}
+
+fn change_directory(plan: &ProcessPlan) -> Result<(), StepFailure> {
+    rustix::process::chdir(&plan.cwd).map_err(|errno| directory_failure(plan, errno))
+}
+
+/// The kernel names a directory outside the root "(unreachable)...": such a one was reached through a handle that
+/// leaked, and the container does not start.
+fn prove_inside(plan: &ProcessPlan) -> Result<(), StepFailure> {
+    let directory =
+        rustix::process::getcwd(Vec::with_capacity(256)).map_err(|errno| directory_failure(plan, errno))?;
+    if directory.as_bytes().first() == Some(&b'/') {
+        Ok(())
+    } else {
+        Err(directory_failure(plan, Errno::XDEV))
+    }
+}
+
+fn directory_failure(plan: &ProcessPlan, errno: Errno) -> StepFailure {
+    StepFailure { step: Step::WorkingDirectory, object: plan.cwd.display().to_string(), errno }
+}

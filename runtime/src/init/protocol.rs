@@ -1,0 +1,334 @@
+//! What parent and child say to each other, and an end of the channel for each.
+//!
+//! Packets over a socket pair: one byte that names the message, then its data; a terminal travels as a descriptor.
+//! Each side has only its own verbs.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use super::{Step, StepFailure};
+use crate::error::{Error, Result};
+
+const IDS_MAPPED: u8 = b'i';
+const START: u8 = b's';
+const READY: u8 = b'r';
+const CONSOLE: u8 = b'c';
+const BORN: u8 = b'b';
+const FAILED_STEP: u8 = b'f';
+const FAILED_COMMAND: u8 = b'x';
+/// Longest message: a failure with a path in it.
+const LONGEST: usize = 4096;
+
+/// Why the child gives up.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A step failed.
+    Step(StepFailure),
+    /// The command cannot be run.
+    Command(CommandFailure),
+}
+
+/// Why a command cannot be run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CommandFailure {
+    /// What is wrong.
+    pub(crate) reason: CommandReason,
+    /// The command as given.
+    pub(crate) command: String,
+}
+
+/// What is wrong with a command; the words are those that engines know from runc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum CommandReason {
+    NotInPath,
+    Missing,
+    PermissionDenied,
+    IsDirectory,
+    Format,
+    Loop,
+}
+
+impl CommandReason {
+    const ALL: [CommandReason; 6] = [
+        CommandReason::NotInPath,
+        CommandReason::Missing,
+        CommandReason::PermissionDenied,
+        CommandReason::IsDirectory,
+        CommandReason::Format,
+        CommandReason::Loop,
+    ];
+}
+
+impl From<StepFailure> for Failure {
+    fn from(failure: StepFailure) -> Failure {
+        Failure::Step(failure)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        let CommandFailure { reason, command } = match failure {
+            Failure::Step(failure) => return Error::Step(failure),
+            Failure::Command(failure) => failure,
+        };
+        let words = match reason {
+            CommandReason::NotInPath => "executable file not found in $PATH".to_owned(),
+            CommandReason::Missing => format!("stat {command}: no such file or directory"),
+            CommandReason::PermissionDenied => "permission denied".to_owned(),
+            CommandReason::IsDirectory => "is a directory".to_owned(),
+            CommandReason::Format => "exec format error".to_owned(),
+            CommandReason::Loop => "too many levels of symbolic links".to_owned(),
+        };
+        match reason {
+            CommandReason::NotInPath | CommandReason::Missing => {
+                Error::CommandNotFound { command, reason: words }
+            }
+            _ => Error::NotExecutable { command, reason: words },
+        }
+    }
+}
+
+impl Failure {
+    /// The failure as a message.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Failure::Step(failure) => {
+                let mut bytes = vec![FAILED_STEP];
+                bytes.extend(failure.encode());
+                bytes
+            }
+            Failure::Command(failure) => {
+                let mut bytes = vec![FAILED_COMMAND, failure.reason as u8];
+                let command = failure.command.as_bytes();
+                bytes.extend(&command[..command.len().min(LONGEST - 2)]);
+                bytes
+            }
+        }
+    }
+
+    /// Reads a message of failure.
+    pub(crate) fn decode(message: &[u8]) -> Option<Failure> {
+        match message {
+            [FAILED_STEP, rest @ ..] => StepFailure::decode(rest).map(Failure::Step),
+            [FAILED_COMMAND, reason, command @ ..] => Some(Failure::Command(CommandFailure {
+                reason: *CommandReason::ALL.get(usize::from(*reason))?,
+                command: String::from_utf8_lossy(command).into_owned(),
+            })),
+            _ => None,
+        }
+    }
+}
+
+/// Makes the two ends.
+pub(crate) fn channel() -> Result<(ParentEnd, ChildEnd)> {
+    let (parent, child) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(Error::system("create", "a socket pair"))?;
+    Ok((ParentEnd(parent), ChildEnd(child)))
+}
+
+/// What the child says while it is being set up.
+#[derive(Debug)]
+pub(crate) enum FromChild {
+    /// All is set up.
+    Ready,
+    /// The terminal's master.
+    Console(OwnedFd),
+    /// A sibling of the sender goes on in its place (joined user namespace).
+    Born(OwnedFd),
+    /// It gives up.
+    Failed(Failure),
+    /// It is gone without a word.
+    Gone,
+}
+
+/// The parent's end.
+#[derive(Debug)]
+pub(crate) struct ParentEnd(OwnedFd);
+
+impl ParentEnd {
+    /// The id maps are written.
+    pub(crate) fn ids_mapped(&self) -> Result<()> {
+        self.send(IDS_MAPPED)
+    }
+
+    /// The child may pass its gate.
+    pub(crate) fn start(&self) -> Result<()> {
+        self.send(START)
+    }
+
+    /// The next message.
+    pub(crate) fn receive(&self) -> Result<FromChild> {
+        let mut buffer = [0; LONGEST];
+        let (length, descriptor) = receive(self.0.as_fd(), &mut buffer)
+            .map_err(Error::system("read from", "the container's first process"))?;
+        Ok(match (&buffer[..length], descriptor) {
+            ([], _) => FromChild::Gone,
+            ([READY], _) => FromChild::Ready,
+            ([CONSOLE], Some(master)) => FromChild::Console(master),
+            ([BORN], Some(pidfd)) => FromChild::Born(pidfd),
+            (message, _) => match Failure::decode(message) {
+                Some(failure) => FromChild::Failed(failure),
+                None => FromChild::Gone,
+            },
+        })
+    }
+
+    fn send(&self, message: u8) -> Result<()> {
+        match rustix::net::send(&self.0, &[message], SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(()),
+            // The reader will find why.
+            Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(Error::system("write to", "the container's first process")(errno)),
+        }
+    }
+}
+
+/// The child's end.
+#[derive(Debug)]
+pub(crate) struct ChildEnd(OwnedFd);
+
+impl ChildEnd {
+    /// The descriptor, to be kept open.
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Waits until the id maps are written.
+    pub(crate) fn wait_ids_mapped(&self) -> Result<(), StepFailure> {
+        self.wait(IDS_MAPPED, "id maps")
+    }
+
+    /// Waits until the command may run.
+    pub(crate) fn wait_start(&self) -> Result<(), StepFailure> {
+        self.wait(START, "the start")
+    }
+
+    /// Reports that all is set up.
+    pub(crate) fn ready(&self) -> Result<(), StepFailure> {
+        self.send(&[READY], None, "readiness")
+    }
+
+    /// Hands the terminal's master over.
+    pub(crate) fn console(&self, master: BorrowedFd<'_>) -> Result<(), StepFailure> {
+        self.send(&[CONSOLE], Some(master), "the terminal")
+    }
+
+    /// Tells of the sibling that goes on.
+    pub(crate) fn born(&self, pidfd: BorrowedFd<'_>) -> Result<(), StepFailure> {
+        self.send(&[BORN], Some(pidfd), "the new process")
+    }
+
+    /// Tells why it gives up. Nobody is left to hear of a failure to do so.
+    pub(crate) fn failed(&self, failure: &Failure) {
+        let _ = rustix::net::send(&self.0, &failure.encode(), SendFlags::NOSIGNAL);
+    }
+
+    fn wait(&self, expected: u8, about: &str) -> Result<(), StepFailure> {
+        let failed = StepFailure::of(Step::Talk, about);
+        let mut message = [0];
+        loop {
+            match rustix::net::recv(&self.0, &mut message, RecvFlags::empty()) {
+                Ok((1, _)) if message[0] == expected => return Ok(()),
+                Ok((0, _)) => return Err(failed(Errno::PIPE)),
+                Ok(_) => return Err(failed(Errno::PROTO)),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+    }
+
+    fn send(
+        &self,
+        message: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+        about: &str,
+    ) -> Result<(), StepFailure> {
+        send_with(self.0.as_fd(), message, descriptor).map_err(StepFailure::of(Step::Talk, about))
+    }
+}
+
+/// Sends a message, and with it possibly a descriptor.
+pub(crate) fn send_with(
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.map(|descriptor| [descriptor]);
+    if let Some(descriptors) = &descriptors {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let data = [IoSlice::new(message)];
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL))
+        .map(drop)
+}
+
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    loop {
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut data = [IoSliceMut::new(buffer)];
+        let received = match rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(received) => received,
+            Err(Errno::INTR) => continue,
+            // The child was killed with a message of ours unread.
+            Err(Errno::CONNRESET) => return Ok((0, None)),
+            Err(errno) => return Err(errno),
+        };
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        return Ok((received.bytes, descriptor));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_arrives_as_it_was_sent() {
+        let (parent, child) = channel().unwrap();
+        parent.ids_mapped().unwrap();
+        child.wait_ids_mapped().unwrap();
+        parent.start().unwrap();
+        child.wait_start().unwrap();
+        child.ready().unwrap();
+        assert!(matches!(parent.receive().unwrap(), FromChild::Ready));
+        child.console(child.handle()).unwrap();
+        assert!(matches!(parent.receive().unwrap(), FromChild::Console(_)));
+        child.born(child.handle()).unwrap();
+        assert!(matches!(parent.receive().unwrap(), FromChild::Born(_)));
+        let step = StepFailure { step: Step::Mount, object: "x".repeat(9000), errno: Errno::PERM };
+        child.failed(&Failure::Step(step));
+        assert!(matches!(parent.receive().unwrap(), FromChild::Failed(Failure::Step(_))));
+        for reason in CommandReason::ALL {
+            child.failed(&Failure::Command(CommandFailure { reason, command: "a".to_owned() }));
+            let FromChild::Failed(Failure::Command(got)) = parent.receive().unwrap() else { panic!() };
+            assert_eq!(got.reason, reason);
+        }
+        drop(child);
+        assert!(matches!(parent.receive().unwrap(), FromChild::Gone));
+        parent.start().unwrap();
+    }
+
+    #[test]
+    fn an_unexpected_word_is_refused() {
+        let (parent, child) = channel().unwrap();
+        parent.start().unwrap();
+        assert_eq!(child.wait_ids_mapped().unwrap_err().errno, Errno::PROTO);
+        drop(parent);
+        assert_eq!(child.wait_start().unwrap_err().errno, Errno::PIPE);
+    }
+}
