@@ -117,7 +117,7 @@ pub enum Error {
         /// The command as given.
         command: String,
         /// In runc's words.
-        reason: &'static str,
+        reason: String,
     },
     /// The command is there and cannot run.
     #[error("exec: {command:?}: {reason}")]
@@ -125,7 +125,7 @@ pub enum Error {
         /// The command as given.
         command: String,
         /// In runc's words.
-        reason: &'static str,
+        reason: String,
     },
     /// A state file is damaged or of a newer version.
     #[error("cannot use {}: {reason}", path.display())]
@@ -185,11 +185,7 @@ impl Error {
             Error::Step(_) | Error::Vanished { .. } => Kind::Machine,
             Error::CommandNotFound { .. } => Kind::CommandNotFound,
             Error::NotExecutable { .. } => Kind::NotExecutable,
-            Error::System { source, .. } => match *source {
-                Errno::PERM | Errno::ACCESS => Kind::PermissionDenied,
-                Errno::NOSYS | Errno::OPNOTSUPP => Kind::Machine,
-                _ => Kind::Io,
-            },
+            Error::System { source, .. } => kind_of(*source),
             Error::Cgroup(error) => error.kind(),
             Error::OwnExecutable(error) => error.kind(),
             Error::Capabilities(error) => error.kind(),
@@ -223,6 +219,14 @@ impl Error {
             1 => Err(failures.remove(0)),
             _ => Err(Error::Several { failures }),
         }
+    }
+}
+
+fn kind_of(errno: Errno) -> Kind {
+    match errno {
+        Errno::PERM | Errno::ACCESS => Kind::PermissionDenied,
+        Errno::NOSYS | Errno::OPNOTSUPP => Kind::Machine,
+        _ => Kind::Io,
     }
 }
 

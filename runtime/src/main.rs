@@ -1,3 +1,16 @@
 //! `roci`: an OCI runtime.
+//!
+//! Parse, log, dispatch, exit code; the work is done by the library.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // First of all: no container may find a way to write this program, or look into it.
+    if let Err(error) = runtime::security::own_executable::seal_or_reexec() {
+        eprintln!("roci: {error}");
+        return ExitCode::FAILURE;
+    }
+    cli::run()
+}

@@ -71,7 +71,10 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> Result<bool> {
 
 /// Opens the process `pid` if it is still the one that started at `start_time`.
 pub fn open(pid: i32, start_time: u64) -> Result<Option<OwnedFd>> {
-    let Some(number) = Pid::from_raw(pid).filter(|_| pid > 0) else { return Ok(None) };
+    if pid <= 0 {
+        return Ok(None);
+    }
+    let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
     let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         // EINVAL: the number now belongs to a thread that leads no group.
@@ -83,6 +86,19 @@ pub fn open(pid: i32, start_time: u64) -> Result<Option<OwnedFd>> {
         Some(stat) if stat.start_time == start_time && !stat.ended => Ok(Some(pidfd)),
         _ => Ok(None),
     }
+}
+
+/// The pid behind a pidfd, as this process sees it.
+pub fn pid_of(pidfd: &OwnedFd) -> Result<i32> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let mut buffer = [0; 512];
+    let length = crate::sys::file::read_into(&path, &mut buffer).map_err(Error::system("read", &path))?;
+    let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    text.lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or(Error::Record { path: path.into(), reason: "no process of ours is behind it".to_owned() })
 }
 
 /// What /proc tells of a process.

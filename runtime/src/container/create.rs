@@ -1,11 +1,28 @@
 //! `create`: from a bundle to a process that is set up and waits at its gate.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::container::Id;
+use nix::sched::CloneFlags;
+use oci_spec::runtime::LinuxIdMapping;
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::Id;
+use super::console::Receiver;
+use super::prepare::{Machine, Prepared};
+use super::record::{Folder, Record};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
+use crate::fault;
+use crate::init::{
+    ContainerChild, FromChild, Launched, ParentEnd, PreparedProcess, Ready, StartGate, end, launch,
+};
+use crate::namespaces::{ChildrenIn, Opened, Visit};
 use crate::process::{self, Exit};
+use crate::rootfs::{self, CgroupView, Sources};
+use crate::spec::plan::Plan;
 
 /// What to create.
 #[derive(Debug)]
@@ -79,12 +96,23 @@ pub struct Created {
     pub console_master: Option<OwnedFd>,
     /// What the machine refused and nobody insisted on, in words (rlimits, oom_score_adj, capabilities).
     pub clamped: Vec<String>,
+    channel: Option<ParentEnd>,
+    folder: Folder,
+    cgroup: Cgroup,
+    /// Its processes end with the first, for they live in its PID namespace.
+    dies_with_first: bool,
 }
 
 impl Created {
-    /// Runs the container's command; returns when it was executed, or with the reason why it was not.
+    /// Runs the command of a container with [`Gate::Held`]; returns when it was executed, or with the reason why
+    /// it was not. For [`Gate::Shared`] there is [`super::start`].
     pub fn start(&mut self) -> Result<()> {
-        Err(Error::Unsupported { what: "start".to_owned() })
+        let Some(channel) = self.channel.take() else {
+            return Err(Error::Unsupported {
+                what: "starting a container with a shared gate through its holder".to_owned(),
+            });
+        };
+        start_by(&channel)
     }
 
     /// Waits for the container's first process and reaps it.
@@ -92,13 +120,299 @@ impl Created {
         process::wait(&self.pidfd)
     }
 
+    /// Removes a container whose first process has ended, as [`super::delete`] does, without looking for it again.
+    pub fn delete(self) -> Result<()> {
+        if !self.dies_with_first {
+            self.cgroup.kill()?;
+        }
+        self.cgroup.remove(PATIENCE)?;
+        self.folder.remove()
+    }
+
     /// The container's first process.
     pub fn process(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.pidfd)
+        self.pidfd.as_fd()
+    }
+}
+
+/// Lets a process through its gate and waits until it executed its command: then the channel closes by itself.
+pub(super) fn start_by(channel: &ParentEnd) -> Result<()> {
+    channel.start()?;
+    match channel.receive()? {
+        FromChild::Failed(failure) => Err(failure.into()),
+        _ => Ok(()),
     }
 }
 
 /// Creates a container. On failure nothing is left.
 pub fn create(request: CreateRequest) -> Result<Created> {
-    Err(Error::Unsupported { what: format!("create of {}", request.id) })
+    fault::point(1)?;
+    let bundle = std::path::absolute(&request.bundle).unwrap_or_else(|_| request.bundle.clone());
+    let spec = crate::spec::load(&bundle)?;
+    let plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
+    let checked = Checked::new(&plan, &request)?;
+    fault::point(2)?;
+    let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
+    let built = fault::point(3).and_then(|()| {
+        let mut record = Record::new(bundle, &plan, checked.cgroup_path.as_str().to_owned())?;
+        let annotations = spec.annotations().iter().flatten();
+        record.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+        build(&mut made, &plan, request, checked, record)
+    });
+    match (built, made.cgroup.take()) {
+        (Ok(built), Some(cgroup)) => Ok(Created {
+            pid: built.ready.pid,
+            pidfd: built.ready.pidfd,
+            console_master: built.console_master,
+            clamped: built.clamped,
+            channel: built.held.then_some(built.ready.channel),
+            dies_with_first: plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
+            folder: made.folder,
+            cgroup,
+        }),
+        (Ok(_), None) => unreachable!("a container that was built has a cgroup"),
+        (Err(error), cgroup) => {
+            made.cgroup = cgroup;
+            made.clear();
+            Err(error)
+        }
+    }
+}
+
+/// All that can be found out and prepared while nothing exists yet.
+struct Checked {
+    joined: Opened,
+    prepared: Prepared,
+    console: Receiver,
+    cgroup_path: CgroupPath,
+    hierarchies: Hierarchies,
+}
+
+impl Checked {
+    fn new(plan: &Plan, request: &CreateRequest) -> Result<Checked> {
+        let joined = plan.namespaces.open()?;
+        refuse_host_changes(plan, &joined)?;
+        let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
+        let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
+        Ok(Checked {
+            prepared: Prepared::new(&plan.process, plan.seccomp.as_ref(), &machine)?,
+            console: Receiver::open(&request.console, plan.process.terminal)?,
+            cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
+            hierarchies: Hierarchies::discover()?,
+            joined,
+        })
+    }
+}
+
+/// What exists of a container that is being built.
+struct Made {
+    folder: Folder,
+    cgroup: Option<Cgroup>,
+}
+
+impl Made {
+    /// Removes it again. A failure to do so is not reported over the one that led here; what stays is found by
+    /// `delete --force`.
+    fn clear(&self) {
+        if let Some(cgroup) = &self.cgroup
+            && cgroup.kill().and_then(|()| cgroup.remove(PATIENCE)).is_err()
+        {
+            // The record has to stay, for it names the cgroup.
+            return;
+        }
+        let _ = self.folder.remove();
+    }
+}
+
+/// A container that waits at its gate.
+struct Built {
+    ready: Ready,
+    console_master: Option<OwnedFd>,
+    clamped: Vec<String>,
+    held: bool,
+}
+
+fn build(
+    made: &mut Made,
+    plan: &Plan,
+    request: CreateRequest,
+    checked: Checked,
+    mut record: Record,
+) -> Result<Built> {
+    let Checked { joined, prepared, console, cgroup_path, hierarchies } = checked;
+    let mut clamped = prepared.clamped;
+    let folder = &made.folder;
+    folder.write(&record)?;
+    fault::point(4)?;
+    let cgroup = made.cgroup.insert(Cgroup::create(&hierarchies, &cgroup_path)?);
+    fault::point(5)?;
+    let entrance = cgroup.entrance()?;
+    let gate = match request.gate {
+        Gate::Held => StartGate::Channel,
+        Gate::Shared => StartGate::Fifo(folder.create_gate()?),
+    };
+    let (flags, create_later) = clone_flags(plan);
+    let mut child = ContainerChild {
+        plan,
+        process: PreparedProcess {
+            plan: &plan.process,
+            capabilities: prepared.capabilities,
+            limits: prepared.limits,
+            filter: prepared.filter,
+            stdio: request.stdio,
+            preserve: request.preserve_descriptors,
+        },
+        sources: Sources::open(plan, request.rootfs)?,
+        joined: &joined,
+        create_later,
+        entrance: &entrance,
+        cgroups: CgroupView::of(&hierarchies, cgroup),
+        devices: rootfs::with_defaults(&plan.devices),
+        keyring: request.new_keyring.then(|| keyring_name(&request.id)),
+        gate,
+    };
+    fault::point(6)?;
+    let launched = clone_child(plan, &joined, flags, entrance.clone_target(), &mut child)?;
+    // Our copies of the container's descriptors would keep its pipes open.
+    drop(child);
+    fault::point(10)?;
+    let notices = cgroup.apply(plan.resources.as_ref())?;
+    clamped.extend(notices.iter().map(ToString::to_string));
+    if let Some(wanted) = plan.process.oom_score_adj {
+        clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
+    }
+    fault::point(11)?;
+    let ready = launched.wait_ready()?;
+    let mut finish = || -> Result<()> {
+        fault::point(12)?;
+        console.hand_over(ready.console.as_ref())?;
+        let gone = Error::Vanished { stage: "its set-up" };
+        record.pid = ready.pid;
+        record.start_time = process::stat(ready.pid)?.ok_or(gone)?.start_time;
+        record.clamped.clone_from(&clamped);
+        folder.write(&record)?;
+        fault::point(13)?;
+        if let Some(path) = &request.pid_file {
+            write_pid_file(path, ready.pid)?;
+        }
+        fault::point(14)?;
+        if request.gate == Gate::Shared {
+            // From here on it waits at the FIFO, whatever becomes of us.
+            ready.channel.start()?;
+        }
+        fault::point(15)
+    };
+    if let Err(error) = finish() {
+        end(&ready.pidfd);
+        return Err(error);
+    }
+    let mut ready = ready;
+    let console_master = ready.console.take().filter(|_| console.is_returned());
+    Ok(Built { ready, console_master, clamped, held: request.gate == Gate::Held })
+}
+
+fn keyring_name(id: &Id) -> CString {
+    // An id holds no NUL byte, so this never falls back.
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
+}
+
+/// How long dying processes may take to leave a cgroup.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Namespaces made at clone, and those made by the child: all of them when it has to join a user namespace first,
+/// because they are to belong to that one.
+fn clone_flags(plan: &Plan) -> (CloneFlags, CloneFlags) {
+    let create = plan.namespaces.create - CloneFlags::CLONE_NEWCGROUP;
+    let joins_user =
+        plan.namespaces.has(CloneFlags::CLONE_NEWUSER) && !create.contains(CloneFlags::CLONE_NEWUSER);
+    if joins_user { (CloneFlags::empty(), create) } else { (create, CloneFlags::empty()) }
+}
+
+fn clone_child(
+    plan: &Plan,
+    joined: &Opened,
+    flags: CloneFlags,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: &mut ContainerChild<'_>,
+) -> Result<Launched> {
+    let new_user = flags.contains(CloneFlags::CLONE_NEWUSER);
+    // A process in a new user namespace has no right to join namespaces of the host's: it is born in them.
+    let visit = if new_user { Some(Visit::enter(joined)?) } else { None };
+    let children = joined.get(CloneFlags::CLONE_NEWPID).map(ChildrenIn::pid_namespace).transpose()?;
+    let mut launched = launch(flags, cgroup, child)?;
+    drop(children);
+    drop(visit);
+    if new_user {
+        write_id_map(launched.pid, "uid_map", &plan.uid_mappings)?;
+        write_id_map(launched.pid, "gid_map", &plan.gid_mappings)?;
+        launched.ids_mapped()?;
+    } else if plan.namespaces.has(CloneFlags::CLONE_NEWUSER) {
+        launched.wait_born()?;
+    }
+    Ok(launched)
+}
+
+/// All lines in one write: the kernel takes a map once.
+fn write_id_map(pid: i32, name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
+    let line = |mapping: &LinuxIdMapping| {
+        format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size())
+    };
+    write_file(&format!("/proc/{pid}/{name}"), &mappings.iter().map(line).collect::<String>())
+}
+
+/// Sets the preference of the out-of-memory killer. Lowering it takes a right that the machine may withhold: then
+/// it stays what it is, and the words to say so are returned.
+fn set_oom_score_adj(pid: i32, wanted: i32) -> Result<Option<String>> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match write_file(&path, &wanted.to_string()) {
+        Ok(()) => Ok(None),
+        Err(Error::System { source: rustix::io::Errno::ACCESS | rustix::io::Errno::PERM, .. }) => {
+            Ok(Some(format!("process.oomScoreAdj: the machine does not allow {wanted}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn write_file(path: &str, text: &str) -> Result<()> {
+    let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::system("open", path))?;
+    rustix::io::write(&file, text.as_bytes()).map(drop).map_err(Error::system("write", path))
+}
+
+/// Writes the pid so that a reader never finds half of it.
+pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let fail = |operation| Error::system(operation, path.to_string_lossy());
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, Path::new(&new), flags, Mode::from_raw_mode(0o644))
+        .map_err(fail("create"))?;
+    rustix::io::write(&file, pid.to_string().as_bytes()).map_err(fail("write"))?;
+    rustix::fs::rename(Path::new(&new), path).map_err(fail("rename"))
+}
+
+/// A namespace that is named and turns out to be the host's own is not the container's to change
+/// (CVE-2022-0532).
+fn refuse_host_changes(plan: &Plan, joined: &Opened) -> Result<()> {
+    let refuse = |path: &str| {
+        Err(Error::Spec {
+            path: path.to_owned(),
+            reason: "it would change the host: the named namespace is the host's own".to_owned(),
+        })
+    };
+    let uts = joined.is_own(CloneFlags::CLONE_NEWUTS);
+    if uts && plan.hostname.is_some() {
+        return refuse("hostname");
+    }
+    if uts && plan.domainname.is_some() {
+        return refuse("domainname");
+    }
+    for sysctl in &plan.sysctls {
+        let kind =
+            if sysctl.path.starts_with("net") { CloneFlags::CLONE_NEWNET } else { CloneFlags::CLONE_NEWIPC };
+        if joined.is_own(kind) {
+            return refuse(&format!("linux.sysctl[{:?}]", sysctl.name));
+        }
+    }
+    Ok(())
 }

@@ -11,12 +11,27 @@
 //!   a crash at any point;
 //! - the state of a container is observed, not remembered ([`Status`]).
 
+mod console;
 mod create;
+mod delete;
+mod exec;
 mod id;
+mod kill;
 mod locate;
+mod prepare;
+mod record;
+mod start;
+mod state;
 mod status;
+mod timestamp;
 
 pub use create::{Console, CreateRequest, Created, Gate, Stdio, create};
+pub use delete::delete;
+pub use exec::{ExecRequest, Executed, exec, process_of};
 pub use id::Id;
+pub use kill::{Target, kill};
 pub use locate::roci_path;
+pub use start::start;
+pub use state::{State, state};
 pub use status::Status;
+pub use timestamp::now;

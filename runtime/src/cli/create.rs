@@ -1,0 +1,76 @@
+//! `roci create`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runtime::container::{self, Console, CreateRequest, Gate, Id, Stdio};
+
+use super::log::Log;
+
+/// Options that create and run share.
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// Folder with config.json
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub bundle: PathBuf,
+    /// Socket that receives the terminal's master
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// File to write the pid of the container's process to
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Pass this many descriptors after standard error on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Change the root without pivot_root (refused: it would leave a way out)
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Name of the container
+    #[arg(value_name = "ID", value_parser = super::id)]
+    pub id: Id,
+}
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    setup: Setup,
+}
+
+impl Setup {
+    /// The request, with what the verb decides left at its default.
+    pub fn request(
+        &self,
+        state_root: PathBuf,
+        console: Console,
+        gate: Gate,
+    ) -> anyhow::Result<CreateRequest> {
+        anyhow::ensure!(
+            !self.no_pivot,
+            "--no-pivot is not supported: a container could leave a root that was not pivoted to"
+        );
+        super::run::check_preserved(self.preserve_fds)?;
+        Ok(CreateRequest {
+            id: self.id.clone(),
+            bundle: self.bundle.clone(),
+            state_root,
+            stdio: Stdio::Inherit,
+            rootfs: None,
+            console,
+            preserve_descriptors: self.preserve_fds,
+            pid_file: self.pid_file.clone(),
+            new_keyring: !self.no_new_keyring,
+            gate,
+        })
+    }
+}
+
+pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
+    let console = arguments.setup.console_socket.clone().map_or(Console::Absent, Console::Socket);
+    let created = container::create(arguments.setup.request(state_root, console, Gate::Shared)?)?;
+    log.clamped(&created.clamped);
+    log.debug(&format!("created {} as process {}", arguments.setup.id, created.pid));
+    Ok(0)
+}

@@ -1,0 +1,21 @@
+//! `roci delete`.
+
+use std::path::Path;
+
+use clap::Args;
+use runtime::container::{self, Id};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Kill it first if it runs; clear away what is half created; no error if it does not exist
+    #[arg(short, long)]
+    force: bool,
+    /// Name of the container
+    #[arg(value_name = "ID", value_parser = super::id)]
+    id: Id,
+}
+
+pub fn run(arguments: &Arguments, state_root: &Path) -> anyhow::Result<u8> {
+    container::delete(state_root, &arguments.id, arguments.force)?;
+    Ok(0)
+}

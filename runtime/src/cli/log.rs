@@ -1,0 +1,86 @@
+//! `--log`, `--log-format`, `--debug`: where errors go besides standard error.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use runtime::container::now;
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// `time="..." level=error msg="..."`
+    Text,
+    /// `{"level":"error","msg":"...","time":"..."}`, which engines read back
+    Json,
+}
+
+/// The log. Lines are written whole, so that several processes can share a file.
+#[derive(Debug)]
+pub struct Log {
+    file: Option<File>,
+    format: LogFormat,
+    debug: bool,
+}
+
+impl Log {
+    /// Opens the log; engines expect the file to be there afterwards.
+    pub fn open(path: Option<&Path>, format: LogFormat, debug: bool) -> anyhow::Result<Log> {
+        let file = path
+            .map(|path| {
+                File::options()
+                    .append(true)
+                    .create(true)
+                    .open(path)
+                    .with_context(|| format!("cannot open log {}", path.display()))
+            })
+            .transpose()?;
+        Ok(Log { file, format, debug })
+    }
+
+    /// The error that ends the program: once to standard error, once to the log.
+    pub fn error(&self, error: &anyhow::Error) {
+        let message = format!("{error:#}");
+        eprintln!("roci: {message}");
+        if self.file.is_some() {
+            self.line("error", &message);
+        }
+    }
+
+    /// What the machine refused and nobody insisted on: only where someone asked for a log.
+    pub fn clamped(&self, notes: &[String]) {
+        for note in notes {
+            self.note("warning", note);
+        }
+    }
+
+    /// A step worth knowing when looking for a fault.
+    pub fn debug(&self, message: &str) {
+        if self.debug {
+            self.note("debug", message);
+        }
+    }
+
+    fn note(&self, level: &str, message: &str) {
+        if self.file.is_some() {
+            self.line(level, message);
+        } else if self.debug {
+            eprintln!("roci: {level}: {message}");
+        }
+    }
+
+    fn line(&self, level: &str, message: &str) {
+        let Some(mut file) = self.file.as_ref() else { return };
+        let time = now();
+        let line = match self.format {
+            LogFormat::Text => format!("time={time:?} level={level} msg={message:?}\n"),
+            LogFormat::Json => {
+                let line = serde_json::json!({ "level": level, "msg": message, "time": time });
+                format!("{line}\n")
+            }
+        };
+        // A full disk must not change what the program does.
+        let _ = file.write_all(line.as_bytes());
+    }
+}

@@ -1,0 +1,169 @@
+//! The command line of `roci`, which is runc's: what was typed, and one adapter per verb.
+
+mod create;
+mod delete;
+mod exec;
+mod kill;
+mod log;
+mod run;
+mod start;
+mod state;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use runtime::container::Id;
+
+use self::log::{Log, LogFormat};
+
+/// The specification's version whose features are understood.
+const SPEC_VERSION: &str = "1.2.1";
+
+/// Runs containers from OCI bundles.
+#[derive(Debug, Parser)]
+#[command(
+    name = "roci",
+    disable_version_flag = true,
+    subcommand_required = false,
+    arg_required_else_help = true
+)]
+struct CommandLine {
+    #[command(flatten)]
+    global: Global,
+    /// Print the version of the program, its commit, and the specification's version
+    #[arg(short = 'v', long)]
+    version: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// Options before the verb.
+#[derive(Debug, Args)]
+struct Global {
+    /// Folder of the containers' state (default: $HULL_STATE/oci or /run/hull/oci)
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// File to write errors to, as well as to standard error
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Format of the log
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// Log what is done
+    #[arg(long)]
+    debug: bool,
+    /// Let systemd manage cgroups (refused: not supported)
+    #[arg(long)]
+    systemd_cgroup: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create a container: everything but its command's execution
+    Create(create::Arguments),
+    /// Run the command of a created container
+    Start(start::Arguments),
+    /// Create a container and start it
+    Run(run::Arguments),
+    /// Print the state of a container
+    State(state::Arguments),
+    /// Send a signal to a container
+    Kill(kill::Arguments),
+    /// Delete a container
+    Delete(delete::Arguments),
+    /// Run a further command in a container
+    Exec(exec::Arguments),
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+/// What runc does and this program does not.
+const REFUSED: [&str; 10] =
+    ["checkpoint", "restore", "pause", "resume", "ps", "list", "events", "update", "features", "spec"];
+
+/// The whole program.
+pub fn run() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    if line.version {
+        print_version();
+        return ExitCode::SUCCESS;
+    }
+    let log = match Log::open(line.global.log.as_deref(), line.global.log_format, line.global.debug) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("roci: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let failure_code = match &line.verb {
+        // Like runc: what exec itself fails with cannot be mistaken for the command's code.
+        Some(Verb::Exec(_)) => 255,
+        _ => 1,
+    };
+    match dispatch(&line, &log) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            log.error(&error);
+            match (&line.verb, error.downcast_ref::<runtime::error::Error>()) {
+                (Some(Verb::Run(_) | Verb::Exec(_)), Some(error)) if error.exit_code() != 125 => {
+                    ExitCode::from(error.exit_code())
+                }
+                _ => ExitCode::from(failure_code),
+            }
+        }
+    }
+}
+
+fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
+    anyhow::ensure!(
+        !line.global.systemd_cgroup,
+        "--systemd-cgroup is not supported: cgroups are managed directly"
+    );
+    let state_root = state_root(line.global.root.as_deref());
+    match &line.verb {
+        Some(Verb::Create(arguments)) => create::run(arguments, state_root, log),
+        Some(Verb::Start(arguments)) => start::run(arguments, &state_root),
+        Some(Verb::Run(arguments)) => run::run(arguments, state_root, log),
+        Some(Verb::State(arguments)) => state::run(arguments, &state_root),
+        Some(Verb::Kill(arguments)) => kill::run(arguments, &state_root),
+        Some(Verb::Delete(arguments)) => delete::run(arguments, &state_root),
+        Some(Verb::Exec(arguments)) => exec::run(arguments, state_root, log),
+        Some(Verb::Other(words)) => {
+            let verb = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+            if REFUSED.contains(&&*verb) {
+                anyhow::bail!("{verb} is not supported");
+            }
+            anyhow::bail!("unknown command {verb:?}; see roci --help");
+        }
+        None => anyhow::bail!("no command; see roci --help"),
+    }
+}
+
+fn state_root(given: Option<&std::path::Path>) -> PathBuf {
+    match given {
+        Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
+        None => std::env::var_os("HULL_STATE")
+            .filter(|state| !state.is_empty())
+            .map_or_else(|| PathBuf::from("/run/hull"), PathBuf::from)
+            .join("oci"),
+    }
+}
+
+fn print_version() {
+    println!("roci version {}", env!("CARGO_PKG_VERSION"));
+    println!("commit: {}", option_env!("HULL_COMMIT").unwrap_or("unknown"));
+    println!("spec: {SPEC_VERSION}");
+}
+
+/// A container id as clap reads it.
+fn id(text: &str) -> Result<Id, String> {
+    text.parse().map_err(|error: runtime::error::Error| error.to_string())
+}

@@ -1,0 +1,98 @@
+//! `roci run`: create, start, and unless detached wait, passing signals on.
+
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use nix::sys::signal::{SigSet, Signal as Name};
+use runtime::container::{self, Console, Gate};
+use runtime::process::{self, Exit, Signal};
+
+use super::create::Setup;
+use super::log::Log;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    setup: Setup,
+    /// Return when the command was executed, and leave the container running
+    #[arg(short, long)]
+    detach: bool,
+    /// Keep the container when its command has ended
+    #[arg(long)]
+    keep: bool,
+    /// Descriptor of a detached mount to be the root file system
+    #[arg(long, value_name = "N", hide = true)]
+    rootfs_fd: Option<RawFd>,
+}
+
+pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
+    let console = match &arguments.setup.console_socket {
+        Some(socket) => Console::Socket(socket.clone()),
+        None if arguments.detach => Console::Absent,
+        None => Console::Returned,
+    };
+    let mut request = arguments.setup.request(state_root, console, Gate::Held)?;
+    if let Some(number) = arguments.rootfs_fd {
+        let rootfs = runtime::sys::fd::take_inherited(number)
+            .with_context(|| format!("--rootfs-fd {number}: not an open descriptor"))?;
+        request.rootfs = Some(rootfs);
+    }
+    // From before there is a child, so that its end cannot be missed; the child starts with none blocked.
+    let signals = if arguments.detach { None } else { Some(block_signals()?) };
+    let mut created = container::create(request)?;
+    log.clamped(&created.clamped);
+    if let Err(error) = created.start() {
+        let _ = created.wait();
+        let _ = created.delete();
+        return Err(error.into());
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let exit = follow(created.process(), &signals)?;
+    if !arguments.keep {
+        created.delete()?;
+    }
+    Ok(exit.code())
+}
+
+/// Blocks the signals that are passed on to the container.
+pub fn block_signals() -> anyhow::Result<SigSet> {
+    let mut signals = SigSet::all();
+    // Faults of our own, and stopping: these are not the container's.
+    for own in [Name::SIGSEGV, Name::SIGBUS, Name::SIGFPE, Name::SIGILL, Name::SIGABRT, Name::SIGTRAP] {
+        signals.remove(own);
+    }
+    signals.thread_block().context("cannot block signals")?;
+    Ok(signals)
+}
+
+/// Waits for a child of ours, passing every signal that reaches us on to it.
+pub fn follow(child: BorrowedFd<'_>, signals: &SigSet) -> anyhow::Result<Exit> {
+    loop {
+        match signals.wait() {
+            Ok(Name::SIGCHLD) => {
+                if let Some(exit) = process::try_wait(child.as_fd())? {
+                    return Ok(exit);
+                }
+            }
+            // The stop of a terminal's job is for its processes; ours is one, the container's is another session.
+            Ok(Name::SIGTTIN | Name::SIGTTOU | Name::SIGURG) => {}
+            Ok(signal) => {
+                process::signal(child.as_fd(), Signal(signal as i32))?;
+            }
+            // A real-time signal, which nix cannot name.
+            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error).context("cannot wait for signals"),
+        }
+    }
+}
+
+/// Descriptors that are to be passed on have to be open: a hole would be filled by one of ours.
+pub fn check_preserved(count: u32) -> anyhow::Result<()> {
+    for number in 3..3 + count as RawFd {
+        runtime::sys::fd::require_open(number)
+            .with_context(|| format!("--preserve-fds {count}: descriptor {number} is not open"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! `delete`: removes what `create` made.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::Id;
+use super::create::PATIENCE;
+use super::record::{Folder, Record, observe};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::error::{Error, Kind, Result};
+use crate::fault;
+use crate::process::{self, Signal};
+
+/// Deletes a container. With `force` one that runs is killed, one that was half created is cleared away, and one
+/// that does not exist is no error.
+pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<()> {
+    let folder = match Folder::open(state_root, id) {
+        Err(error) if force && error.kind() == Kind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let _lock = folder.lock()?;
+    let record = folder.read()?;
+    let observed = observe(&folder, record.as_ref())?;
+    if !force && !observed.status.can_delete() {
+        return Err(Error::State { id: id.to_string(), verb: "delete", status: observed.status });
+    }
+    fault::point(25)?;
+    let mut failures = Vec::new();
+    if let Some(first) = &observed.process {
+        failures.extend(end(first).err());
+    }
+    fault::point(26)?;
+    let cleared = match &record {
+        // Undoing goes on: a cgroup that cannot be removed must not keep the process alive, nor the other way.
+        Some(record) => remove_cgroup(record),
+        None => Ok(()),
+    };
+    fault::point(27)?;
+    match cleared {
+        Ok(()) => failures.extend(folder.remove().err()),
+        // The record stays, for it names what is left.
+        Err(error) => failures.push(error),
+    }
+    fault::point(28)?;
+    Error::collect(failures)
+}
+
+/// Kills a process and waits until it is gone, which for one in an uninterruptible call may be long.
+fn end(first: &OwnedFd) -> Result<()> {
+    process::signal(first.as_fd(), Signal::KILL)?;
+    let mut polled = [PollFd::new(first, PollFlags::IN)];
+    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    match rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&patience))) {
+        Ok(0) => Err(Error::System {
+            operation: "kill",
+            object: "the container's first process".to_owned(),
+            source: rustix::io::Errno::TIMEDOUT,
+        }),
+        Ok(_) => Ok(()),
+        Err(errno) => Err(Error::system("wait for", "the container's first process")(errno)),
+    }
+}
+
+fn remove_cgroup(record: &Record) -> Result<()> {
+    let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
+    cgroup.kill()?;
+    Ok(cgroup.remove(PATIENCE)?)
+}

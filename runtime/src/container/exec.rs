@@ -1,0 +1,142 @@
+//! `exec`: a further process in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sched::CloneFlags;
+use oci_spec::runtime::{Process, Spec};
+
+use super::create::{Console, Stdio, start_by, write_pid_file};
+use super::prepare::{Machine, Prepared};
+use super::record::{Folder, observe};
+use super::{Id, Status};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::error::{Error, Result};
+use crate::fault;
+use crate::init::{EnteringChild, PreparedProcess, end, launch};
+use crate::namespaces::ChildrenIn;
+use crate::process::{self, Exit};
+
+/// What to run in a container.
+#[derive(Debug)]
+pub struct ExecRequest {
+    /// The container.
+    pub id: Id,
+    /// The folder of all containers' records.
+    pub state_root: PathBuf,
+    /// The process, as config.json describes one. Start from [`process_of`].
+    pub process: Process,
+    /// Its descriptors 0, 1 and 2. Not used when it has a terminal.
+    pub stdio: Stdio,
+    /// Where the terminal goes if the process asks for one.
+    pub console: Console,
+    /// How many descriptors after 2 it keeps.
+    pub preserve_descriptors: u32,
+    /// File to write its pid to.
+    pub pid_file: Option<PathBuf>,
+}
+
+/// A process that runs in a container.
+#[derive(Debug)]
+pub struct Executed {
+    /// Its pid as we see it.
+    pub pid: i32,
+    /// It, a child of ours.
+    pub pidfd: OwnedFd,
+    /// The terminal, where it was asked to be returned.
+    pub console_master: Option<OwnedFd>,
+    /// What the machine refused and nobody insisted on.
+    pub clamped: Vec<String>,
+}
+
+impl Executed {
+    /// Waits for it and reaps it.
+    pub fn wait(&self) -> Result<Exit> {
+        process::wait(&self.pidfd)
+    }
+}
+
+/// The process of the container's own config.json: what exec starts from.
+pub fn process_of(state_root: &Path, id: &Id) -> Result<Process> {
+    let (_, spec) = spec_of(&Folder::open(state_root, id)?, id)?;
+    spec.process()
+        .clone()
+        .ok_or_else(|| Error::Spec { path: "process".to_owned(), reason: "it is missing".to_owned() })
+}
+
+fn spec_of(folder: &Folder, id: &Id) -> Result<(super::record::Record, Spec)> {
+    let record = folder.read()?.ok_or_else(|| Error::State {
+        id: id.to_string(),
+        verb: "exec",
+        status: Status::Creating,
+    })?;
+    let spec = crate::spec::load(&record.bundle)?;
+    Ok((record, spec))
+}
+
+/// Runs a process in a container; returns when its command was executed.
+pub fn exec(request: ExecRequest) -> Result<Executed> {
+    let ExecRequest { id, state_root, process, stdio, console, preserve_descriptors, pid_file } = request;
+    let folder = Folder::open(&state_root, &id)?;
+    let (record, spec) = spec_of(&folder, &id)?;
+    let observed = observe(&folder, Some(&record))?;
+    let Some(target) = observed.process.filter(|_| observed.status.can_exec()) else {
+        return Err(Error::State { id: id.to_string(), verb: "exec", status: observed.status });
+    };
+    let plan = crate::spec::process("process", &process)?;
+    let linux = spec.linux().as_ref();
+    let namespaces = namespaces_of(&spec);
+    let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
+    let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
+    let console = super::console::Receiver::open(&console, plan.terminal)?;
+    let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
+    let entrance = cgroup.entrance()?;
+    fault::point(22)?;
+    let mut child = EnteringChild {
+        process: PreparedProcess {
+            plan: &plan,
+            capabilities: prepared.capabilities,
+            limits: prepared.limits,
+            filter: prepared.filter,
+            stdio,
+            preserve: preserve_descriptors,
+        },
+        target: &target,
+        namespaces: namespaces - CloneFlags::CLONE_NEWPID,
+        entrance: &entrance,
+    };
+    let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
+    let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
+    let launched = launch(CloneFlags::empty(), entrance.clone_target(), &mut child)?;
+    drop(children);
+    drop(child);
+    fault::point(23)?;
+    let ready = launched.wait_ready()?;
+    let finish = || -> Result<()> {
+        console.hand_over(ready.console.as_ref())?;
+        if let Some(path) = &pid_file {
+            write_pid_file(path, ready.pid)?;
+        }
+        fault::point(24)?;
+        start_by(&ready.channel)
+    };
+    if let Err(error) = finish() {
+        end(&ready.pidfd);
+        return Err(error);
+    }
+    Ok(Executed {
+        pid: ready.pid,
+        pidfd: ready.pidfd,
+        console_master: ready.console.filter(|_| console.is_returned()),
+        clamped: prepared.clamped,
+    })
+}
+
+/// The namespaces that the container does not share with us, as its config.json says.
+fn namespaces_of(spec: &Spec) -> CloneFlags {
+    let list = spec.linux().iter().filter_map(|linux| linux.namespaces().as_ref()).flatten();
+    // The specification's numbers are the kernel's flags.
+    list.fold(CloneFlags::empty(), |flags, namespace| {
+        flags | CloneFlags::from_bits_truncate(namespace.typ() as i32)
+    })
+}

@@ -1,0 +1,58 @@
+//! `kill`: a signal to a container's first process, or to all of its processes.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::Id;
+use super::record::{Folder, observe};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::error::{Error, Result};
+use crate::process::{self, Signal};
+
+/// Whom a signal goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The first process.
+    First,
+    /// Every process in the container's cgroup.
+    All,
+}
+
+/// Sends a signal.
+pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Result<()> {
+    let folder = Folder::open(state_root, id)?;
+    let record = folder.read()?;
+    let observed = observe(&folder, record.as_ref())?;
+    let refuse = || Error::State { id: id.to_string(), verb: "kill", status: observed.status };
+    match (target, &record, &observed.process) {
+        // What a container leaves behind in a shared PID namespace outlives its first process.
+        (Target::All, Some(record), _) => {
+            let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
+            if signal == Signal::KILL {
+                cgroup.kill()?
+            } else {
+                signal_all(&cgroup, signal)?
+            }
+            Ok(())
+        }
+        (Target::First, _, Some(first)) if observed.status.can_kill() => {
+            if process::signal(first.as_fd(), signal)? { Ok(()) } else { Err(refuse()) }
+        }
+        _ => Err(refuse()),
+    }
+}
+
+/// Named signals go through the cgroup, which freezes it meanwhile; it has no names for real-time ones.
+fn signal_all(cgroup: &Cgroup, signal: Signal) -> Result<()> {
+    if let Some(named) = rustix::process::Signal::from_named_raw(signal.0) {
+        return Ok(cgroup.signal(named)?);
+    }
+    for pid in cgroup.processes()? {
+        if let Some(stat) = process::stat(pid)?
+            && let Some(pidfd) = process::open(pid, stat.start_time)?
+        {
+            process::signal(pidfd.as_fd(), signal)?;
+        }
+    }
+    Ok(())
+}

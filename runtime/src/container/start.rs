@@ -1,0 +1,61 @@
+//! `start`: lets a created container through its gate.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::record::{Folder, observe};
+use super::{Id, Status};
+use crate::error::{Error, Result};
+use crate::fault;
+use crate::init::Failure;
+
+/// The byte that lets a container through.
+const GO: &[u8] = b"s";
+
+/// Starts a created container; returns when its command was executed.
+pub fn start(state_root: &Path, id: &Id) -> Result<()> {
+    let folder = Folder::open(state_root, id)?;
+    // Two at once would both find it created.
+    let _lock = folder.lock()?;
+    let observed = observe(&folder, folder.read()?.as_ref())?;
+    let refuse = |status| Error::State { id: id.to_string(), verb: "start", status };
+    if !observed.status.can_start() {
+        return Err(refuse(observed.status));
+    }
+    fault::point(20)?;
+    let stopped = || refuse(Status::Stopped);
+    let answer = folder.open_gate(OFlags::RDONLY)?.ok_or_else(stopped)?;
+    let knock = folder.open_gate(OFlags::WRONLY)?.ok_or_else(stopped)?;
+    rustix::io::write(&knock, GO).map_err(Error::system("write to", "the container's gate"))?;
+    drop(knock);
+    fault::point(21)?;
+    wait_closed(&answer)?;
+    let mut message = [0; 4096];
+    match rustix::io::read(&answer, &mut message) {
+        // Executed: its end of the gate closed by itself.
+        Ok(0) | Err(Errno::AGAIN) => Ok(()),
+        Ok(length) if &message[..length] == GO => Err(Error::Vanished { stage: "its start" }),
+        Ok(length) => match Failure::decode(&message[..length]) {
+            Some(failure) => Err(failure.into()),
+            None => Err(Error::Vanished { stage: "its start" }),
+        },
+        Err(errno) => Err(Error::system("read from", "the container's gate")(errno)),
+    }
+}
+
+/// Waits until the container has closed its end: by executing its command, or by ending.
+fn wait_closed(gate: &OwnedFd) -> Result<()> {
+    loop {
+        // No events asked for: only the end of all writers wakes us, not the byte that we wrote.
+        let mut polled = [PollFd::new(gate, PollFlags::empty())];
+        match rustix::event::poll(&mut polled, None) {
+            Ok(_) if polled[0].revents().contains(PollFlags::HUP) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::system("wait at", "the container's gate")(errno)),
+        }
+    }
+}
