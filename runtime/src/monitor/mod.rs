@@ -11,3 +11,4 @@
 pub mod channel;
 pub mod client;
 pub mod protocol;
+pub mod stdio;

@@ -27,6 +27,8 @@
 
 use thiserror::Error;
 
+pub use crate::process::Exit;
+
 /// Version of the vocabulary that this build speaks; raised whenever a kind or field is added.
 pub const VERSION: u16 = 1;
 
@@ -111,25 +113,6 @@ pub enum Phase {
     Stopped,
     /// A phase that only a newer monitor knows.
     Other(u16),
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// It exited with this code.
-    Code(u8),
-    /// This signal ended it.
-    Signal(u8),
-}
-
-impl Exit {
-    /// The exit code a shell would report: the code itself, or 128 and the signal.
-    pub fn code(self) -> u8 {
-        match self {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => signal.saturating_add(128),
-        }
-    }
 }
 
 /// Why a request was not carried out.
@@ -615,11 +598,5 @@ mod tests {
         let Ok((_, Reply::Error { text: cut, .. })) = decode_reply(packet.as_bytes()) else { panic!() };
         assert_eq!(cut.len(), MAX_TEXT);
         assert!(text.starts_with(cut));
-    }
-
-    #[test]
-    fn exits_are_reported_as_a_shell_does() {
-        assert_eq!(Exit::Code(3).code(), 3);
-        assert_eq!(Exit::Signal(9).code(), 137);
     }
 }
