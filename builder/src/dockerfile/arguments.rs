@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::command::Context;
 use super::diagnostic::{Diagnostic, excerpt_of, nearest};
-use super::expand;
+use super::expand::{self, ExpandError};
 use super::flags::Flags;
 use super::instruction::{Argument, From, Heredoc, Pairs, Word};
 use super::lexer::LogicalLine;
@@ -78,7 +78,7 @@ impl Arguments<'_> {
                 let at = range.start + error.at();
                 let end = self.line.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
                 let span = self.line.span(at, end.max(range.start + 1));
-                context.error(Diagnostic::error(context.source, span, error.to_string()));
+                context.error(bad_expansion(context, span, &error, self.line.escape));
                 None
             }
         }
@@ -93,7 +93,7 @@ impl Arguments<'_> {
             }
             Ok(_) => None,
             Err(error) => {
-                context.error(Diagnostic::error(context.source, word.span, error.to_string()));
+                context.error(bad_expansion(context, word.span, &error, self.line.escape));
                 None
             }
         }
@@ -117,6 +117,22 @@ impl Arguments<'_> {
             warning = warning.help("JSON has double quotes only");
         }
         context.warnings.push(warning);
+    }
+}
+
+fn bad_expansion(context: &Context<'_>, span: Span, error: &ExpandError, escape: char) -> Diagnostic {
+    let diagnostic = Diagnostic::error(context.source, span, error.to_string());
+    match error {
+        ExpandError::Quote { quote, .. } => {
+            diagnostic.help(format!("close it, or write {escape}{quote} for the character itself"))
+        }
+        ExpandError::Brace { .. } | ExpandError::Name { .. } => diagnostic.help("write ${NAME}"),
+        ExpandError::Modifier { name, .. } => diagnostic.help(format!(
+            "forms are ${{{name}:-word}} ${{{name}:+word}} ${{{name}:?word}} ${{{name}#pattern}} \
+             ${{{name}%pattern}} ${{{name}/pattern/text}}"
+        )),
+        ExpandError::Slash { name, .. } => diagnostic.help(format!("write ${{{name}/pattern/text}}")),
+        _ => diagnostic,
     }
 }
 
@@ -204,8 +220,9 @@ pub fn pairs(context: &mut Context<'_>, arguments: &Arguments<'_>) -> Option<Pai
     let mut pairs = Vec::with_capacity(ranges.len());
     for range in ranges {
         let Some(length) = line.text[range.clone()].find('=') else {
+            // What follows is most likely the rest of the same value.
             context.error(not_a_pair(context, arguments, range));
-            continue;
+            return None;
         };
         let equals = range.start + length;
         let name = arguments.check_expansion(context, range.start..equals);

@@ -110,7 +110,12 @@ pub fn parse(context: &mut Context<'_>, line: &LogicalLine, trigger: bool) -> Op
     let (raw, at) = words::flags(&line.text, at, line.escape);
     let json = if takes_json(name) { words::json(&line.text, at) } else { Json::No };
     let heredocs = read_heredocs(context, line, name, at, &json);
+    let before_flags = context.errors.len();
     let flags = Flags::check(context.source, line, name, raw, known_flags(name), context.errors);
+    if context.errors.len() > before_flags {
+        // Where arguments begin is not certain then, and complaints about them would mislead.
+        return None;
+    }
     if trigger && matches!(name, "ONBUILD" | "FROM" | "MAINTAINER") {
         let message = format!("{name} cannot be a trigger of ONBUILD");
         context.error(Diagnostic::error(context.source, keyword.span, message));

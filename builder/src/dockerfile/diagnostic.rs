@@ -174,7 +174,7 @@ impl Diagnostic {
         if let Some(name) = self.name {
             let _ = write!(out, "[{name}]");
         }
-        let _ = writeln!(out, ": {}", escape_control(&self.message));
+        let _ = writeln!(out, ": {}", one_line(&self.message));
         if let (Some(source), Some((first, others))) = (&self.source, self.labels.split_first()) {
             excerpt(&mut out, source, first);
             for label in others {
@@ -194,7 +194,7 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut title = level.primary_title(escape_control(&self.message));
+        let mut title = level.primary_title(one_line(&self.message));
         if let Some(name) = self.name {
             title = title.id(name);
         }
@@ -320,6 +320,11 @@ pub fn excerpt_of(text: &str) -> String {
         Some((at, _)) => format!("{}...", escape_control(&text[..at])),
         None => escape_control(text),
     }
+}
+
+/// The message proper is one line, whatever it quotes.
+fn one_line(text: &str) -> String {
+    escape_control(text).replace('\n', "\\n")
 }
 
 /// Makes control characters visible, and with them characters that reorder or hide text. Tabs and newlines stay.

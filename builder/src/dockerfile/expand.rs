@@ -411,10 +411,12 @@ impl<'a> Reader<'a> {
             ':' => match self.next() {
                 Some(second @ ('-' | '+' | '?')) => self.conditional(name, second, true, start),
                 None => Err(ExpandError::Brace { at: start }),
-                Some(second) => Err(modifier_error(name, &format!(":{second}"), start)),
+                Some(second) => Err(modifier_error(name, &format!(":{}", second.escape_debug()), start)),
             },
             '#' | '%' => self.trim(name, modifier, start),
             '/' => self.replace(name, start),
+            '"' | '\'' => Err(ExpandError::Brace { at: start }),
+            _ if modifier.is_whitespace() || modifier.is_control() => Err(ExpandError::Brace { at: start }),
             _ => Err(modifier_error(name, &modifier.to_string(), start)),
         }
     }

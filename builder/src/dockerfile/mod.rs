@@ -11,6 +11,7 @@ pub mod directives;
 mod duration;
 pub mod expand;
 mod flags;
+pub mod fuzz;
 mod glob;
 mod healthcheck;
 pub mod ignore;
@@ -28,6 +29,8 @@ mod run;
 pub mod signal;
 pub mod source;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use diagnostic::{Diagnostic, Severity, Style};

@@ -46,7 +46,8 @@ fn stage_names(findings: &mut Findings<'_>) {
                 finding.note(format!("FROM {} would be taken for an image", written.text))
             });
         }
-        if let Some(first) = file.stage_named(&name.text, stage.index) {
+        let namesake = findings.earlier[stage.index].namesake;
+        if let Some(first) = namesake.and_then(|index| file.stages.get(index)) {
             let first_span = first.name.as_ref().map_or(first.from.span, |name| name.span);
             let message = format!("stage name {} is used twice", name.text);
             findings.add("DuplicateStageName", written.span, comment, message, |finding| {

@@ -14,8 +14,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     // What a stage hands to those based on it: SHELL was set, WORKDIR is absolute.
     let mut handed_on: Vec<(bool, bool)> = Vec::new();
     for stage in &file.stages {
-        let base = file.stage_named(&stage.from.image.text, stage.index);
-        let state = base.and_then(|base| handed_on.get(base.index)).copied().unwrap_or_default();
+        let base = findings.earlier[stage.index].base;
+        let state = base.and_then(|base| handed_on.get(base)).copied().unwrap_or_default();
         handed_on.push(forms(findings, stage, state));
         from_platform(findings, stage);
         repeated(findings, stage);

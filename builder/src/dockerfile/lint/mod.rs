@@ -7,6 +7,8 @@ mod casing;
 mod instructions;
 mod variables;
 
+use std::collections::HashMap;
+
 use super::diagnostic::Diagnostic;
 use super::directives::check_options;
 use super::ignore::Matcher;
@@ -17,7 +19,7 @@ use super::{copy, expand, path};
 /// All findings about a file in its order, what the parser found included.
 #[must_use]
 pub fn check(file: &Dockerfile) -> Vec<Diagnostic> {
-    let mut findings = Findings { file, list: Vec::new() };
+    let mut findings = Findings::new(file);
     let parsed = file.warnings.iter().filter(|warning| !findings.skipped(warning.name, &[]));
     findings.list = parsed.cloned().collect();
     casing::check(&mut findings);
@@ -32,7 +34,7 @@ pub fn check(file: &Dockerfile) -> Vec<Diagnostic> {
 #[must_use]
 pub fn copy_ignored_file(file: &Dockerfile, ignore: &Matcher) -> Vec<Diagnostic> {
     const NAME: &str = "CopyIgnoredFile";
-    let mut findings = Findings { file, list: Vec::new() };
+    let mut findings = Findings::new(file);
     for instruction in file.stages.iter().flat_map(|stage| &stage.instructions) {
         let files = match &instruction.command {
             Command::Copy(copy) if copy.from.is_none() => &copy.files,
@@ -60,9 +62,30 @@ pub fn copy_ignored_file(file: &Dockerfile, ignore: &Matcher) -> Vec<Diagnostic>
 struct Findings<'a> {
     file: &'a Dockerfile,
     list: Vec<Diagnostic>,
+    /// For each stage the earlier one that its FROM names, and the last earlier one of its own name. Found once for
+    /// all, since a file may have any number of stages.
+    earlier: Vec<Earlier>,
 }
 
-impl Findings<'_> {
+#[derive(Clone, Copy)]
+struct Earlier {
+    base: Option<usize>,
+    namesake: Option<usize>,
+}
+
+impl<'a> Findings<'a> {
+    fn new(file: &'a Dockerfile) -> Self {
+        let mut names: HashMap<String, usize> = HashMap::new();
+        let mut earlier = Vec::with_capacity(file.stages.len());
+        for stage in &file.stages {
+            let base = names.get(&stage.from.image.text.to_ascii_lowercase()).copied();
+            let own = stage.name.as_ref().map(|name| name.text.clone());
+            let namesake = own.and_then(|name| names.insert(name, stage.index));
+            earlier.push(Earlier { base, namesake });
+        }
+        Self { file, list: Vec::new(), earlier }
+    }
+
     /// Adds a finding unless it is skipped. `comment` is the comment above the instruction.
     fn add(
         &mut self,

@@ -33,8 +33,8 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     let mut known: Vec<(BTreeSet<String>, bool)> = Vec::new();
     for stage in &file.stages {
         globals.check_from(findings, stage);
-        let base = file.stage_named(&stage.from.image.text, stage.index);
-        let mut scope = match base.and_then(|base| known.get(base.index)) {
+        let base = findings.earlier[stage.index].base;
+        let mut scope = match base.and_then(|base| known.get(base)) {
             Some(inherited) => inherited.clone(),
             None => (BTreeSet::from(["PATH".to_owned()]), stage.from.image.text == "scratch"),
         };
