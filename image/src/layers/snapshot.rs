@@ -129,6 +129,11 @@ impl Overlay {
     fn open_lower(&self) -> Result<Vec<(PathBuf, OwnedFd)>> {
         let mut open = Vec::with_capacity(self.lower.len());
         for path in self.lower.iter().rev() {
+            // An image may have a layer twice (two steps that changed nothing), which overlayfs refuses. All that the
+            // lower one does, the higher one does again.
+            if open.iter().any(|(seen, _)| seen == path) {
+                continue;
+            }
             let handle = open_directory(path).map_err(|errno| Error::Lower {
                 path: path.as_path().into(),
                 problem: match errno {
@@ -292,6 +297,17 @@ mod tests {
         assert!(upper.upper.join("new").exists());
         let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounted.contains(folder.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn a_layer_that_an_image_has_twice_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let twice = layer(folder.path(), "twice", &[("both", "twice"), ("own", "twice")]);
+        let between = layer(folder.path(), "between", &[("both", "between"), ("low", "between")]);
+        let lower = vec![twice.clone(), between, twice];
+        let mount = Overlay { lower, ..Overlay::default() }.mount_detached().unwrap();
+        assert_eq!(read(&mount, "both").unwrap(), "twice");
+        assert_eq!(read(&mount, "low").unwrap(), "between");
     }
 
     #[test]
