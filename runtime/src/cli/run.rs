@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal as Name};
 use runtime::container::{self, Console, Gate};
@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Descriptor of a detached mount to be the root file system
     #[arg(long, value_name = "N", hide = true)]
     rootfs_fd: Option<RawFd>,
+    /// Pid of the caller: when it ends, or asks with SIGTERM or SIGINT, the container is killed and deleted
+    #[arg(long, value_name = "PID", hide = true)]
+    die_with: Option<u32>,
 }
 
 pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
@@ -41,6 +44,9 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     }
     // From before there is a child, so that its end cannot be missed; the child starts with none blocked.
     let signals = if arguments.detach { None } else { Some(block_signals()?) };
+    if let Some(caller) = arguments.die_with {
+        watch(caller)?;
+    }
     let mut created = container::create(request)?;
     log.clamped(&created.clamped);
     if let Err(error) = created.start() {
@@ -49,7 +55,10 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
         return Err(error.into());
     }
     let Some(signals) = signals else { return Ok(0) };
-    let exit = follow(created.process(), &signals)?;
+    let exit = match arguments.die_with {
+        Some(_) => follow_until_asked(created.process(), &signals)?,
+        None => follow(created.process(), &signals)?,
+    };
     if !arguments.keep {
         created.delete()?;
     }
@@ -84,6 +93,31 @@ pub fn follow(child: BorrowedFd<'_>, signals: &SigSet) -> anyhow::Result<Exit> {
             // A real-time signal, which nix cannot name.
             Err(nix::errno::Errno::EINVAL | nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for signals"),
+        }
+    }
+}
+
+/// Has the kernel send SIGTERM when the caller ends. Signals are blocked already, so none is lost before we wait.
+fn watch(caller: u32) -> anyhow::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Some(Name::SIGTERM)).context("cannot watch the caller")?;
+    if std::os::unix::process::parent_id() != caller {
+        bail!("--die-with {caller}: it has ended");
+    }
+    Ok(())
+}
+
+/// As [`follow`], but what asks us to end kills the container: its first process would ignore the signal itself.
+fn follow_until_asked(child: BorrowedFd<'_>, signals: &SigSet) -> anyhow::Result<Exit> {
+    loop {
+        match signals.wait() {
+            Ok(Name::SIGTERM | Name::SIGINT | Name::SIGHUP) => {
+                process::signal(child.as_fd(), Signal::KILL)?;
+            }
+            Ok(_) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error).context("cannot wait for signals"),
+        }
+        if let Some(exit) = process::try_wait(child.as_fd())? {
+            return Ok(exit);
         }
     }
 }
