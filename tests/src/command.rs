@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How long output may stay open after the program ended; longer means that something it started still lives.
 const OUTPUT_GRACE: Duration = Duration::from_secs(5);
+/// How long to look for what a command wrote just before its end where others hold its output open.
+const SHARED_OUTPUT_GRACE: Duration = Duration::from_millis(50);
 
 /// A command that has not started.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct Command {
     inner: std::process::Command,
     input: Vec<u8>,
     deadline: Duration,
+    shares_output: bool,
 }
 
 impl Command {
@@ -29,7 +32,7 @@ impl Command {
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         let mut inner = std::process::Command::new(program);
         inner.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        Command { inner, input: Vec::new(), deadline: DEADLINE }
+        Command { inner, input: Vec::new(), deadline: DEADLINE, shares_output: false }
     }
 
     /// Adds arguments.
@@ -64,6 +67,12 @@ impl Command {
     /// Allows another time than a minute.
     pub fn deadline(mut self, deadline: Duration) -> Command {
         self.deadline = deadline;
+        self
+    }
+
+    /// Lets what it starts outlive it with its output, as a container does that `roci create` made.
+    pub fn sharing_output(mut self) -> Command {
+        self.shares_output = true;
         self
     }
 
@@ -103,7 +112,16 @@ impl Command {
         let stdin = child.stdin.take();
         let stdout = Stream::collect(child.stdout.take());
         let stderr = Stream::collect(child.stderr.take());
-        Running { child, line, stdin, stdout, stderr, ends: Instant::now() + self.deadline, done: false }
+        Running {
+            child,
+            line,
+            stdin,
+            stdout,
+            stderr,
+            ends: Instant::now() + self.deadline,
+            shares_output: self.shares_output,
+            done: false,
+        }
     }
 
     fn line(&self) -> String {
@@ -123,6 +141,7 @@ pub struct Running {
     stdout: Stream,
     stderr: Stream,
     ends: Instant,
+    shares_output: bool,
     done: bool,
 }
 
@@ -200,9 +219,14 @@ impl Running {
             pause = (pause * 2).min(Duration::from_millis(5));
         };
         self.done = true;
-        let grace = Instant::now() + OUTPUT_GRACE;
+        let grace = Instant::now() + if self.shares_output { SHARED_OUTPUT_GRACE } else { OUTPUT_GRACE };
         for (name, stream) in [("stdout", &mut self.stdout), ("stderr", &mut self.stderr)] {
-            assert!(stream.finish(grace), "{}: something still holds its {name} after it ended", self.line);
+            let closed = stream.finish(grace);
+            assert!(
+                closed || self.shares_output,
+                "{}: something still holds its {name} after it ended",
+                self.line
+            );
         }
         Outcome {
             line: self.line.clone(),
