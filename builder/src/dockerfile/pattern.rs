@@ -2,6 +2,8 @@
 //!
 //! Paths are bytes, since file names are; `?` and brackets take one UTF-8 character, or one byte where there is none.
 
+/// Most parts between slashes: a path of the kernel could have more, a project has not.
+const MAX_PARTS: usize = 120;
 /// Most patterns that one line may mean.
 const MAX_ALTERNATIVES: usize = 64;
 
@@ -20,6 +22,9 @@ pub enum PatternError {
     /// Too many `**` inside of names.
     #[error("too many ** inside of names")]
     Stars,
+    /// Too many slashes.
+    #[error("it has more than {MAX_PARTS} parts")]
+    Length,
 }
 
 /// What one line means: `a**b` is `ab` or `a*/**/b`, everything else is a single pattern.
@@ -44,7 +49,7 @@ impl Alternatives {
             }
             patterns = next;
         }
-        Ok(Self(patterns.into_iter().map(Pattern::new).collect()))
+        patterns.into_iter().map(Pattern::new).collect::<Result<_, _>>().map(Self)
     }
 
     /// The pattern matches the path or a directory above it.
@@ -63,6 +68,8 @@ struct Pattern {
     parts: Vec<Part>,
     /// All parts are literal: then this is the whole pattern.
     literal: Option<Vec<u8>>,
+    /// Bits of the parts that are `**`, without one at the end. No two are neighbours.
+    stars: u128,
     has_stars: bool,
 }
 
@@ -71,6 +78,8 @@ enum Part {
     /// `**`.
     Stars,
     Literal(Vec<u8>),
+    /// `*` and then only literal bytes, the most frequent of all.
+    Suffix(Vec<u8>),
     Glob(Vec<Token>),
 }
 
@@ -83,12 +92,17 @@ enum Token {
 }
 
 impl Pattern {
-    fn new(mut parts: Vec<Part>) -> Self {
+    fn new(mut parts: Vec<Part>) -> Result<Self, PatternError> {
         parts.dedup_by(|a, b| *a == Part::Stars && *b == Part::Stars);
         let names: Option<Vec<&[u8]>> = parts.iter().map(Part::literal).collect();
         let literal = names.map(|names| names.join(&b'/'));
         let has_stars = parts.contains(&Part::Stars);
-        Self { parts, literal, has_stars }
+        if parts.len() > MAX_PARTS {
+            return Err(PatternError::Length);
+        }
+        let inner = parts.iter().take(parts.len().saturating_sub(1)).enumerate();
+        let stars = inner.filter(|(_, part)| **part == Part::Stars).map(|(at, _)| 1 << at).sum();
+        Ok(Self { parts, literal, stars, has_stars })
     }
 
     fn covers(&self, path: &[u8]) -> bool {
@@ -109,44 +123,39 @@ impl Pattern {
         reached || covered
     }
 
-    /// Walks the path's names through the parts. Gives whether something below the path may still match, and whether
-    /// the path or a directory above it matched.
+    /// Walks the path's names through the parts, all states at once as bits. Gives whether something below the path
+    /// may still match, and whether the path or a directory above it matched.
     fn reach(&self, path: &[u8]) -> (bool, bool) {
-        let goal = self.parts.len();
-        let mut states = vec![false; goal + 1];
-        states[0] = true;
-        self.skip_stars(&mut states);
+        let goal = 1_u128 << self.parts.len();
+        let mut states = self.skip_stars(1);
         for name in path.split(|&byte| byte == b'/') {
-            let mut next = vec![false; goal + 1];
-            for (state, part) in self.parts.iter().enumerate() {
-                if !states[state] {
-                    continue;
-                }
-                match part {
-                    Part::Stars => {
-                        next[state] = true;
-                        // At the end it takes at least one name, which this was.
-                        next[goal] |= state + 1 == goal;
-                    }
-                    part => next[state + 1] |= part.matches(name),
+            let mut next = 0;
+            let mut left = states;
+            while left != 0 {
+                let state = left.trailing_zeros() as usize;
+                left &= left - 1;
+                match &self.parts[state] {
+                    // At the end it takes at least one name, which this was.
+                    Part::Stars if state + 1 == self.parts.len() => return (true, true),
+                    Part::Stars => next |= 1 << state,
+                    part if part.matches(name) => next |= 2 << state,
+                    _ => {}
                 }
             }
-            self.skip_stars(&mut next);
-            if next[goal] {
+            states = self.skip_stars(next);
+            if states & goal != 0 {
                 return (true, true);
             }
-            states = next;
+            if states == 0 {
+                return (false, false);
+            }
         }
-        (states.contains(&true), false)
+        (true, false)
     }
 
     /// `**` may stand for nothing, except at the end.
-    fn skip_stars(&self, states: &mut [bool]) {
-        for state in 0..self.parts.len().saturating_sub(1) {
-            if states[state] && self.parts[state] == Part::Stars {
-                states[state + 1] = true;
-            }
-        }
+    fn skip_stars(&self, states: u128) -> u128 {
+        states | (states & self.stars) << 1
     }
 }
 
@@ -162,6 +171,7 @@ impl Part {
         match self {
             Self::Stars => true,
             Self::Literal(literal) => literal == name,
+            Self::Suffix(suffix) => name.ends_with(suffix),
             Self::Glob(tokens) => glob(tokens, name),
         }
     }
@@ -284,14 +294,22 @@ fn part(text: &str) -> Result<Part, PatternError> {
             _ => push(&mut tokens, character),
         }
     }
-    let literal: Option<Vec<u8>> = tokens
-        .iter()
-        .map(|token| match token {
-            Token::Byte(byte) => Some(*byte),
-            _ => None,
-        })
-        .collect();
-    Ok(literal.map_or(Part::Glob(tokens), Part::Literal))
+    if let Some(name) = bytes(&tokens) {
+        return Ok(Part::Literal(name));
+    }
+    match tokens.split_first() {
+        Some((Token::Any, rest)) => Ok(bytes(rest).map_or(Part::Glob(tokens), Part::Suffix)),
+        _ => Ok(Part::Glob(tokens)),
+    }
+}
+
+/// Tokens as bytes, if they are nothing else.
+fn bytes(tokens: &[Token]) -> Option<Vec<u8>> {
+    let byte = |token: &Token| match token {
+        Token::Byte(byte) => Some(*byte),
+        _ => None,
+    };
+    tokens.iter().map(byte).collect()
 }
 
 fn push(tokens: &mut Vec<Token>, character: char) {
