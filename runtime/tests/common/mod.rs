@@ -1,0 +1,356 @@
+//! What the tests of `roci` share: a bundle of their own, the program, and a canary on the host.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The program under test.
+pub const ROCI: &str = env!("CARGO_BIN_EXE_roci");
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// A bundle with busybox as its root, a state root and a cgroup of its own; all cleared away when dropped.
+pub struct Bundle {
+    folder: tempfile::TempDir,
+    /// The config.json that the next command uses.
+    pub config: Value,
+    /// The container's id.
+    pub id: String,
+}
+
+impl Bundle {
+    /// A bundle whose container runs `args`.
+    pub fn new(args: &[&str]) -> Bundle {
+        let folder = tempfile::Builder::new().prefix("roci-test-").tempdir().unwrap();
+        let id = format!("t{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let rootfs = folder.path().join("rootfs");
+        for name in ["bin", "proc", "sys", "dev", "etc", "tmp", "root"] {
+            fs::create_dir_all(rootfs.join(name)).unwrap();
+        }
+        let busybox = rootfs.join("bin/busybox");
+        fs::copy("/bin/busybox", &busybox).unwrap();
+        for name in APPLETS {
+            symlink("busybox", rootfs.join("bin").join(name)).unwrap();
+        }
+        fs::write(
+            rootfs.join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
+        )
+        .unwrap();
+        let config = config(args, &format!("/hull-test-{id}/c"));
+        Bundle { folder, config, id }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.path().join("rootfs")
+    }
+
+    pub fn state_root(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// Sets the value at a JSON pointer, which must have a parent.
+    pub fn set(&mut self, pointer: &str, value: Value) -> &mut Bundle {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match self.config.pointer_mut(parent).unwrap() {
+            Value::Array(list) if key == "-" => list.push(value),
+            other => other[key] = value,
+        }
+        self
+    }
+
+    pub fn args(&mut self, args: &[&str]) -> &mut Bundle {
+        self.set("/process/args", json!(args))
+    }
+
+    pub fn shell(&mut self, script: &str) -> &mut Bundle {
+        self.args(&["sh", "-c", script])
+    }
+
+    pub fn write_config(&self) {
+        fs::write(self.path().join("config.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
+    }
+
+    /// `roci` with our state root, a clean environment, and nothing to read.
+    pub fn roci(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(ROCI);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.path()).stdin(Stdio::null());
+        for (name, value) in std::env::vars().filter(|(name, _)| name == "HULL_FAULT") {
+            command.env(name, value);
+        }
+        command.arg("--root").arg(self.state_root()).args(arguments);
+        command
+    }
+
+    /// Runs a verb to its end.
+    pub fn verb(&self, arguments: &[&str]) -> Done {
+        Done::from(self.roci(arguments).output().unwrap())
+    }
+
+    /// `roci run` to its end.
+    pub fn run(&self) -> Done {
+        self.write_config();
+        self.verb(&["run", &self.id])
+    }
+
+    /// `roci create` with output thrown away, because the container would hold our pipes.
+    pub fn create(&self) -> Done {
+        self.write_config();
+        let errors = self.path().join("create.err");
+        let status = self
+            .roci(&["create", &self.id])
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&errors).unwrap())
+            .status()
+            .unwrap();
+        Done {
+            code: status.code().unwrap_or(-1),
+            out: String::new(),
+            err: fs::read_to_string(errors).unwrap(),
+        }
+    }
+
+    /// Creates and starts.
+    pub fn start(&self) {
+        self.create().succeeded();
+        self.verb(&["start", &self.id]).succeeded();
+    }
+
+    pub fn exec(&self, arguments: &[&str]) -> Done {
+        let mut all = vec!["exec", &self.id];
+        all.extend(arguments);
+        self.verb(&all)
+    }
+
+    /// The state document.
+    pub fn state(&self) -> Value {
+        serde_json::from_str(&self.verb(&["state", &self.id]).succeeded().out).unwrap()
+    }
+
+    pub fn status(&self) -> String {
+        self.state()["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the container is in this state.
+    pub fn wait_status(&self, expected: &str) {
+        wait_for(&format!("status {expected}"), || self.status() == expected);
+    }
+
+    /// Everything below the state root, which is empty when nothing is left.
+    pub fn left(&self) -> Vec<PathBuf> {
+        let mut left: Vec<PathBuf> = fs::read_dir(self.state_root())
+            .map(|list| list.map(|entry| entry.unwrap().path()).collect())
+            .unwrap_or_default();
+        left.extend(self.cgroups());
+        left
+    }
+
+    /// The container's cgroup folders that exist.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let path = self.config["linux"]["cgroupsPath"].as_str().unwrap_or("/nonexistent").to_owned();
+        cgroup_roots().into_iter().map(|root| root.join(&path[1..])).filter(|path| path.exists()).collect()
+    }
+
+    /// Asserts that nothing of the container is left: no record, no cgroup, no process, no mount of ours.
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(self.left(), Vec::<PathBuf>::new());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own = self.path().to_str().unwrap();
+        assert!(!mounts.lines().any(|line| line.contains(own)), "a mount is left");
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = Command::new(ROCI)
+            .arg("--root")
+            .arg(self.state_root())
+            .args(["delete", "--force", &self.id])
+            .stderr(Stdio::null())
+            .status();
+        for root in cgroup_roots() {
+            let _ = fs::remove_dir(root.join(format!("hull-test-{}/c", self.id)));
+            let _ = fs::remove_dir(root.join(format!("hull-test-{}", self.id)));
+        }
+    }
+}
+
+const APPLETS: [&str; 30] = [
+    "sh", "true", "false", "ls", "cat", "id", "sleep", "mount", "umount", "ps", "echo", "hostname", "stat",
+    "touch", "head", "mkdir", "mknod", "grep", "readlink", "pwd", "env", "kill", "tty", "stty", "dd", "test",
+    "wc", "sort", "ln", "unshare",
+];
+
+/// Roots of the cgroup hierarchies.
+fn cgroup_roots() -> Vec<PathBuf> {
+    let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
+    roots.extend(fs::read_dir("/sys/fs/cgroup").unwrap().filter_map(|entry| Some(entry.ok()?.path())));
+    roots
+}
+
+/// A config.json like the one that `runc spec` writes.
+pub fn config(args: &[&str], cgroup: &str) -> Value {
+    json!({
+        "ociVersion": "1.2.0",
+        "process": {
+            "user": { "uid": 0, "gid": 0 },
+            "args": args,
+            "env": ["PATH=/usr/bin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {
+                "bounding": ["CAP_KILL", "CAP_NET_BIND_SERVICE"],
+                "effective": ["CAP_KILL", "CAP_NET_BIND_SERVICE"],
+                "permitted": ["CAP_KILL", "CAP_NET_BIND_SERVICE"]
+            },
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 512 }],
+            "noNewPrivileges": true
+        },
+        "root": { "path": "rootfs", "readonly": false },
+        "hostname": "testhost",
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+              "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
+            { "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+              "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
+            { "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+              "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
+            { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+              "options": ["nosuid", "noexec", "nodev"] },
+            { "destination": "/sys", "type": "sysfs", "source": "sysfs",
+              "options": ["nosuid", "noexec", "nodev", "ro"] },
+            { "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+              "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] }
+        ],
+        "linux": {
+            "cgroupsPath": cgroup,
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "namespaces": [
+                { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" },
+                { "type": "mount" }, { "type": "cgroup" }
+            ],
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware", "/proc/absent"],
+            "readonlyPaths": ["/proc/bus", "/proc/sys", "/proc/sysrq-trigger"]
+        }
+    })
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Done {
+        Done {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Done {
+    #[track_caller]
+    pub fn succeeded(self) -> Done {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn failed(self, code: i32, words: &str) -> Done {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.err.contains(words), "expected {words:?} in {self:?}");
+        self
+    }
+}
+
+/// Waits for a condition, with a deadline instead of a guess.
+#[track_caller]
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(20), "timed out: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A tree on the host that no container may change, and host settings likewise.
+pub struct Canary {
+    folder: tempfile::TempDir,
+    before: Vec<String>,
+}
+
+impl Canary {
+    pub fn new() -> Canary {
+        let folder = tempfile::Builder::new().prefix("roci-canary-").tempdir().unwrap();
+        fs::write(folder.path().join("secret"), "canary secret").unwrap();
+        fs::set_permissions(folder.path().join("secret"), fs::Permissions::from_mode(0o604)).unwrap();
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        symlink("secret", folder.path().join("link")).unwrap();
+        let before = Canary::snapshot(folder.path());
+        Canary { folder, before }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    #[track_caller]
+    pub fn assert_untouched(&self) {
+        assert_eq!(Canary::snapshot(self.path()), self.before);
+    }
+
+    fn snapshot(root: &Path) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut paths = vec![root.to_owned()];
+        while let Some(path) = paths.pop() {
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let content = if meta.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };
+            lines.push(format!(
+                "{} {:o} {} {} {} {content}",
+                path.display(),
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.mtime_nsec()
+            ));
+            if meta.is_dir() {
+                paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        lines.sort();
+        for name in ["kernel/hostname", "kernel/core_pattern", "kernel/panic", "kernel/randomize_va_space"] {
+            lines.push(fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap());
+        }
+        lines
+    }
+}
+
+/// Reads what a child has written until it contains `words`.
+pub fn read_until(child: &mut Child, words: &str) -> String {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    let out = child.stdout.as_mut().unwrap();
+    while !String::from_utf8_lossy(&text).contains(words) {
+        match out.read(&mut byte) {
+            Ok(1) => text.push(byte[0]),
+            _ => break,
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,309 @@
+//! The life of a container through the real program: states, exit codes, and the words engines match on.
+
+mod common;
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+
+use common::{Bundle, ROCI, read_until, wait_for};
+use serde_json::json;
+
+#[test]
+fn run_passes_output_and_exit_code_on_and_leaves_nothing() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("echo out; echo err >&2; exit 7");
+    let done = bundle.run();
+    assert_eq!((done.code, &*done.out, &*done.err), (7, "out\n", "err\n"));
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_signal_that_kills_is_128_and_its_number() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("kill -KILL $$; sleep 5");
+    // The first process of a PID namespace ignores signals from inside, so a child tells.
+    bundle.shell("sh -c 'kill -TERM $$'; exit $?");
+    assert_eq!(bundle.run().code, 143);
+}
+
+#[test]
+fn a_command_that_is_not_there_is_127_and_one_that_cannot_run_is_126() {
+    let mut bundle = Bundle::new(&["true"]);
+    fs::write(bundle.rootfs().join("etc/plain"), "text").unwrap();
+    for (command, code, words) in [
+        ("foo", 127, r#"exec: "foo": executable file not found in $PATH"#),
+        ("/bin/foo", 127, "no such file or directory"),
+        ("/etc/plain", 126, r#"exec: "/etc/plain": permission denied"#),
+        ("/etc", 126, r#"exec: "/etc": is a directory"#),
+    ] {
+        bundle.args(&[command]);
+        bundle.run().failed(code, words);
+        bundle.create().failed(1, words);
+        bundle.assert_nothing_left();
+    }
+    common_executable(&bundle, "etc/plain");
+    bundle.args(&["/etc/plain"]);
+    bundle.run().failed(126, "exec format error");
+    bundle.assert_nothing_left();
+}
+
+fn common_executable(bundle: &Bundle, name: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(bundle.rootfs().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn every_state_is_seen_and_allows_what_it_should() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("echo started > /tmp/started; exec sleep 1000");
+    let id = bundle.id.clone();
+    bundle.verb(&["state", &id]).failed(1, "does not exist");
+    bundle.create().succeeded();
+    let state = bundle.state();
+    assert_eq!(state["status"], "created");
+    assert_eq!(state["ociVersion"], "1.2.0");
+    assert_eq!(state["bundle"], bundle.path().to_str().unwrap());
+    assert!(state["pid"].as_i64().unwrap() > 1);
+    assert!(!bundle.rootfs().join("tmp/started").exists());
+    bundle.create().failed(1, "already exists");
+    bundle.verb(&["delete", &id]).failed(1, "is not stopped: created");
+
+    bundle.verb(&["start", &id]).succeeded();
+    assert_eq!(bundle.status(), "running");
+    wait_for("the command", || bundle.rootfs().join("tmp/started").exists());
+    bundle.verb(&["start", &id]).failed(1, "cannot start an already running container");
+    bundle.verb(&["delete", &id]).failed(1, "is not stopped: running");
+
+    bundle.verb(&["kill", &id, "KILL"]).succeeded();
+    bundle.wait_status("stopped");
+    assert_eq!(bundle.state()["pid"], 0);
+    bundle.verb(&["kill", &id, "KILL"]).failed(1, "container not running");
+    bundle.verb(&["start", &id]).failed(1, "cannot start a container that has stopped");
+    bundle.exec(&["true"]).failed(255, "cannot exec in a stopped container");
+    bundle.verb(&["delete", &id]).succeeded();
+    bundle.verb(&["delete", &id]).failed(1, "does not exist");
+    bundle.verb(&["delete", "--force", &id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn force_deletes_in_every_state() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.create().succeeded();
+    bundle.verb(&["delete", "-f", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+    bundle.start();
+    bundle.verb(&["delete", "-f", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn signals_go_by_name_and_number() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("trap 'echo usr1 > /tmp/got' USR1; echo > /tmp/up; while true; do sleep 0.05; done");
+    bundle.start();
+    wait_for("the shell", || bundle.rootfs().join("tmp/up").exists());
+    for signal in ["SIGUSR1", "USR1", "10"] {
+        bundle.verb(&["kill", &bundle.id, signal]).succeeded();
+        let got = bundle.rootfs().join("tmp/got");
+        wait_for(signal, || got.exists());
+        fs::remove_file(got).unwrap();
+    }
+    bundle.verb(&["kill", &bundle.id, "NOPE"]).failed(1, "unknown signal");
+    bundle.verb(&["kill", "--all", &bundle.id, "9"]).succeeded();
+    bundle.wait_status("stopped");
+}
+
+#[test]
+fn run_passes_signals_on() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("trap 'exit 42' TERM; echo up; while true; do sleep 0.05; done");
+    bundle.write_config();
+    let mut child = bundle.roci(&["run", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    read_until(&mut child, "up");
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(42));
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn detached_and_kept_containers_stay() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.write_config();
+    let pid_file = bundle.path().join("pid");
+    let status = bundle
+        .roci(&["run", "--detach", "--pid-file", pid_file.to_str().unwrap(), &bundle.id])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(bundle.status(), "running");
+    assert_eq!(fs::read_to_string(&pid_file).unwrap(), bundle.state()["pid"].to_string());
+    bundle.verb(&["delete", "-f", &bundle.id]).succeeded();
+
+    let kept = Bundle::new(&["true"]);
+    kept.write_config();
+    kept.verb(&["run", "--keep", &kept.id]).succeeded();
+    assert_eq!(kept.status(), "stopped");
+    kept.verb(&["delete", &kept.id]).succeeded();
+    kept.assert_nothing_left();
+}
+
+#[test]
+fn exec_runs_beside_the_command() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let done = bundle.exec(&["sh", "-c", "echo hello; hostname; exit 5"]);
+    assert_eq!((done.code, &*done.out), (5, "hello\ntesthost\n"));
+    bundle.exec(&["foo"]).failed(127, "executable file not found in $PATH");
+    bundle.exec(&["/etc"]).failed(126, "is a directory");
+    let options = ["exec", "--cwd", "/tmp", "--env", "A=b", "--user", "1000:1001", "-g", "7", &bundle.id];
+    let mut options = options.to_vec();
+    options.extend(["sh", "-c", "pwd; echo $A; id -u; id -g; id -G"]);
+    assert_eq!(bundle.verb(&options).succeeded().out, "/tmp\nb\n1000\n1001\n1001 7\n");
+    bundle.verb(&["exec", "--env", "novalue", &bundle.id, "true"]).failed(255, "NAME=VALUE");
+    bundle.verb(&["exec", "--user", "+0", &bundle.id, "true"]).failed(255, "--user");
+    // It is in the container's cgroup and its PID namespace.
+    let cgroup = bundle.exec(&["cat", "/proc/self/cgroup"]).succeeded().out;
+    assert!(cgroup.lines().all(|line| line.ends_with(":/")), "{cgroup}");
+    assert!(bundle.exec(&["ps"]).succeeded().out.contains("sleep 1000"));
+}
+
+#[test]
+fn exec_takes_a_process_file_and_detaches() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let file = bundle.path().join("process.json");
+    let process = json!({
+        "args": ["sh", "-c", "echo $V > /tmp/exec; exec sleep 1000"],
+        "env": ["V=file", "PATH=/bin"],
+        "cwd": "/tmp",
+        "user": { "uid": 0, "gid": 0 }
+    });
+    fs::write(&file, process.to_string()).unwrap();
+    let pid_file = bundle.path().join("pid");
+    let status = bundle
+        .roci(&[
+            "exec",
+            "-d",
+            "-p",
+            file.to_str().unwrap(),
+            "--pid-file",
+            pid_file.to_str().unwrap(),
+            &bundle.id,
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let written = bundle.rootfs().join("tmp/exec");
+    wait_for("the detached process", || fs::read_to_string(&written).is_ok_and(|text| text == "file\n"));
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    assert!(fs::metadata(format!("/proc/{pid}")).is_ok());
+    fs::write(&file, r#"{"args":["true"],"cwd":"/","user":{"uid":"x","gid":0}}"#).unwrap();
+    bundle.verb(&["exec", "-p", file.to_str().unwrap(), &bundle.id]).failed(255, "user.uid");
+}
+
+#[test]
+fn a_terminal_goes_to_the_console_socket() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/process/terminal", json!(true));
+    bundle.set("/process/consoleSize", json!({ "height": 11, "width": 22 }));
+    bundle.shell("tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all; stat -c %t:%T /dev/console; sleep 1000");
+    bundle.write_config();
+    bundle.verb(&["create", &bundle.id]).failed(1, "console socket");
+    bundle.assert_nothing_left();
+    let socket = bundle.path().join("console.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let status = bundle
+        .roci(&["create", "--console-socket", socket.to_str().unwrap(), &bundle.id])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let master = receive_descriptor(&listener);
+    bundle.verb(&["start", &bundle.id]).succeeded();
+    let mut text = String::new();
+    wait_for("the terminal's output", || {
+        let mut buffer = [0; 512];
+        if let Ok(length) = rustix::io::read(&master, &mut buffer) {
+            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        text.contains("88:")
+    });
+    assert!(text.contains("/dev/console") || text.contains("/dev/pts/0"), "{text}");
+    assert!(text.contains("11 22") && text.contains("all"), "{text}");
+}
+
+fn receive_descriptor(listener: &UnixListener) -> std::os::fd::OwnedFd {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+    let (stream, _) = listener.accept().unwrap();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut data = [0; 64];
+    let mut slices = [std::io::IoSliceMut::new(&mut data)];
+    rustix::net::recvmsg(&stream, &mut slices, &mut control, RecvFlags::empty()).unwrap();
+    control
+        .drain()
+        .find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut list) => list.next(),
+            _ => None,
+        })
+        .unwrap()
+}
+
+#[test]
+fn errors_are_logged_as_engines_read_them() {
+    let bundle = Bundle::new(&["foo"]);
+    bundle.write_config();
+    let log = bundle.path().join("log.json");
+    let log = log.to_str().unwrap();
+    bundle.verb(&["--log", log, "--log-format", "json", "run", &bundle.id]).failed(127, "not found");
+    let text = fs::read_to_string(log).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let error = lines.iter().find(|line| line["level"] == "error").unwrap();
+    assert!(error["msg"].as_str().unwrap().contains("executable file not found in $PATH"));
+    assert!(error["time"].as_str().unwrap().starts_with("20"));
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name() {
+    let bundle = Bundle::new(&["true"]);
+    bundle.write_config();
+    for verb in
+        ["pause", "resume", "ps", "list", "events", "update", "features", "spec", "checkpoint", "restore"]
+    {
+        bundle.verb(&[verb, "x"]).failed(1, &format!("{verb} is not supported"));
+    }
+    bundle.verb(&["frobnicate"]).failed(1, "unknown command");
+    bundle.verb(&["--systemd-cgroup", "run", &bundle.id]).failed(1, "--systemd-cgroup");
+    bundle.verb(&["run", "--no-pivot", &bundle.id]).failed(1, "--no-pivot");
+    bundle.verb(&["state", "../x"]).failed(1, "invalid container id");
+    let version = bundle.verb(&["--version"]).succeeded().out;
+    assert!(version.lines().any(|line| line.starts_with("commit: ")), "{version}");
+    assert!(version.lines().any(|line| line.starts_with("spec: 1.")), "{version}");
+}
+
+#[test]
+fn preserved_descriptors_arrive_and_no_others() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("ls /proc/self/fd; cat <&3");
+    bundle.write_config();
+    fs::write(bundle.path().join("passed"), "passed on\n").unwrap();
+    let script = format!(
+        "exec 3<passed 4<passed 9<passed; exec {ROCI} --root {} run --preserve-fds 1 {}",
+        bundle.state_root().display(),
+        bundle.id
+    );
+    let output =
+        std::process::Command::new("sh").arg("-c").arg(script).current_dir(bundle.path()).output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    // 4 is the folder that ls itself reads.
+    assert_eq!(out, "0\n1\n2\n3\n4\npassed on\n", "{output:?}");
+    bundle.verb(&["run", "--preserve-fds", "1", &bundle.id]).failed(1, "descriptor 3 is not open");
+}
