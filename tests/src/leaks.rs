@@ -107,12 +107,12 @@ impl Process {
         let zombie =
             read(self.folder.join("stat")).rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
         let in_cgroup = read(self.folder.join("cgroup")).lines().any(|line| line.contains(":/hull"));
-        !zombie && (in_cgroup || PROGRAMS.contains(&name.trim_end()))
+        !self.is_zombie() && (in_cgroup || PROGRAMS.contains(&name.trim_end()))
     }
 
     /// Whether it mentions the sandbox: in its environment, arguments or folder, or by what it has mounted.
     fn belongs_to(&self, path: &str, prefix: &str) -> bool {
-        if self.pid == std::process::id().cast_signed() {
+        if self.pid == std::process::id().cast_signed() || self.is_zombie() {
             return false;
         }
         let mentions = |file: &str| {
@@ -130,6 +130,11 @@ impl Process {
             || mentions("cgroup")
             || working.is_ok_and(|folder| folder.to_string_lossy().starts_with(path))
             || private_mounts()
+    }
+
+    /// Whether it is over and only waits for its parent, which may be an init that is in no hurry.
+    fn is_zombie(&self) -> bool {
+        read(self.folder.join("stat")).rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
     }
 
     fn command(&self) -> String {
