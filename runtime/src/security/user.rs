@@ -241,12 +241,11 @@ fn groups_of_member(root: BorrowedFd<'_>, member: &[u8]) -> Result<Vec<u32>, Err
     Ok(groups)
 }
 
+/// What looks at the fields of a line, and says whether it wants another.
+type Visit<'a> = dyn FnMut(&[&[u8]]) -> Result<bool, Error> + 'a;
+
 /// Calls `visit` with the fields of each line until it returns false. A file that is not there has no lines.
-fn each_line(
-    root: BorrowedFd<'_>,
-    file: &'static str,
-    visit: &mut dyn FnMut(&[&[u8]]) -> Result<bool, Error>,
-) -> Result<(), Error> {
+fn each_line(root: BorrowedFd<'_>, file: &'static str, visit: &mut Visit<'_>) -> Result<(), Error> {
     let refused = |reason: String| Error::Database { file, reason };
     let Some(opened) = open_regular(root, file).map_err(refused)? else { return Ok(()) };
     let mut reader = BufReader::new(opened.take(LARGEST_FILE + 1));
