@@ -63,7 +63,7 @@ pub fn print() {
     println!("make default profile             {profile:?}");
     println!(
         "compile it                       {:?}, {} instructions",
-        median(20, || drop(black_box(compile(&default)))),
+        median(2000, || drop(black_box(compile(&default)))),
         program.length()
     );
     let key = median(20, || {

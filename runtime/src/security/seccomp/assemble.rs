@@ -7,8 +7,6 @@
 //! ```
 //! A conditional jump spans at most 255 instructions; a longer one goes over an unconditional jump.
 
-use std::collections::BTreeMap;
-
 use oci_spec::runtime::LinuxSeccompOperator as Operator;
 
 use super::syscalls::{Abi, X32_BIT};
@@ -75,71 +73,91 @@ pub(super) fn program(
 
 /// Everything for one audit token, which is one ABI or x86-64 with or without x32.
 fn architecture(members: &[Abi], rules: &[Rule<'_>], default: u32, beyond: u32) -> Vec<Instruction> {
-    let mut ranges: Vec<(u32, Outcome)> = Vec::new();
+    let mut ranges = Ranges::default();
     for abi in members.iter().filter(|abi| **abi != Abi::X32) {
-        ranges.extend(outcomes(*abi, rules, default, beyond));
+        ranges.add_abi(*abi, rules, default, beyond);
     }
-    let is_x86_64 = members.contains(&Abi::X86_64);
-    if members.contains(&Abi::X32) {
-        ranges.extend(outcomes(Abi::X32, rules, default, beyond));
-    } else if is_x86_64 {
-        // The other ABI of this token: its numbers would be looked up in the wrong table.
-        ranges.push((X32_BIT, Outcome::Return(KILL_PROCESS)));
-    }
-    if is_x86_64 {
+    if members.contains(&Abi::X86_64) {
+        if members.contains(&Abi::X32) {
+            ranges.add_abi(Abi::X32, rules, default, beyond);
+        } else {
+            // The other ABI of this token: its numbers would be looked up in the wrong table.
+            ranges.push(X32_BIT, Outcome::Return(KILL_PROCESS));
+        }
         // A tracer skips a call by setting its number to -1: no ABI, just no call.
-        ranges.push((u32::MAX, Outcome::Return(beyond)));
+        ranges.push(u32::MAX, Outcome::Return(beyond));
     }
-    let mut ranges = merge(ranges);
-    ranges.dedup_by(|later, earlier| later.1 == earlier.1);
     let mut code = vec![plain(LOAD, NUMBER)];
-    code.extend(search(&ranges, default));
+    code.extend(search(&ranges.0, default));
     code
 }
 
-/// Starts of ranges in ascending order, the first at the ABI's lowest number.
-fn outcomes(abi: Abi, rules: &[Rule<'_>], default: u32, beyond: u32) -> Vec<(u32, Outcome)> {
-    let mut calls: BTreeMap<u32, Outcome> = BTreeMap::new();
-    for rule in rules {
-        if let Some(number) = abi.number(rule.name) {
-            add(&mut calls, abi, number, rule.conditions.clone(), rule.value);
+/// Starts of ranges in ascending order with what happens from there on; neighbours differ.
+#[derive(Debug, Default)]
+struct Ranges(Vec<(u32, Outcome)>);
+
+impl Ranges {
+    /// Appends a range. A second one with the same start replaces the first.
+    fn push(&mut self, start: u32, outcome: Outcome) {
+        if self.0.last().is_some_and(|last| last.0 == start) {
+            self.0.pop();
         }
-        // Only a rule without conditions is the same rule when its arguments are out of sight.
-        if let Some((multiplexer, selector)) = abi.multiplexer(rule.name)
-            && rule.conditions.is_empty()
-        {
-            let selects =
-                Condition { index: 0, operator: Operator::ScmpCmpEq, value: u64::from(selector), masked: 0 };
-            add(&mut calls, abi, multiplexer, vec![selects], rule.value);
+        if self.0.last().is_none_or(|last| last.1 != outcome) {
+            self.0.push((start, outcome));
         }
     }
-    let lowest = if abi == Abi::X32 { X32_BIT } else { 0 };
-    // x32 has a few calls of its own from 512 on, 32-bit Arm from 0xf0000 on; what lies between is not known.
-    let newest = calls.keys().copied().filter(|number| number - lowest < 512).max().unwrap_or(lowest);
-    let mut ranges = vec![(lowest, Outcome::Return(default))];
-    for (number, outcome) in calls {
-        ranges.push((number, outcome));
-        let next = if number >= newest { beyond } else { default };
-        ranges.push((number + 1, Outcome::Return(next)));
+
+    /// Appends all numbers of an ABI.
+    fn add_abi(&mut self, abi: Abi, rules: &[Rule<'_>], default: u32, beyond: u32) {
+        let mut calls: Vec<Call<'_>> = Vec::with_capacity(rules.len() * 2);
+        for (order, rule) in rules.iter().enumerate() {
+            if let Some(number) = abi.number(rule.name) {
+                calls.push(Call { number, order, rule, selector: None });
+            }
+            // Only a rule without conditions is the same rule when its arguments are out of sight.
+            if rule.conditions.is_empty()
+                && let Some((number, selector)) = abi.multiplexer(rule.name)
+            {
+                calls.push(Call { number, order, rule, selector: Some(selector) });
+            }
+        }
+        calls.sort_unstable_by_key(|call| (call.number, call.order));
+        let lowest = if abi == Abi::X32 { X32_BIT } else { 0 };
+        // x32 has a few calls of its own from 512 on, 32-bit Arm from 0xf0000 on; what lies between is not known.
+        let ordinary = calls.iter().rev().find(|call| call.number - lowest < 512);
+        let newest = ordinary.map_or(lowest, |call| call.number);
+        self.push(lowest, Outcome::Return(default));
+        for same in calls.chunk_by(|one, other| one.number == other.number) {
+            let number = same[0].number;
+            self.push(number, outcome(same, abi.is_32_bit()));
+            let next = if number >= newest { beyond } else { default };
+            self.push(number + 1, Outcome::Return(next));
+        }
     }
-    merge(ranges)
 }
 
-fn add(calls: &mut BTreeMap<u32, Outcome>, abi: Abi, number: u32, conditions: Vec<Condition>, value: u32) {
-    let untested = || Outcome::Test { rules: Vec::new(), narrow: abi.is_32_bit() };
-    let outcome = calls.entry(number).or_insert_with(untested);
-    if let Outcome::Test { rules, .. } = outcome {
-        if conditions.is_empty() {
-            *outcome = Outcome::Return(value);
-        } else {
-            rules.push((conditions, value));
-        }
-    }
+/// A rule under one of its numbers, for a multiplexing call with the value of its first argument.
+struct Call<'a> {
+    number: u32,
+    order: usize,
+    rule: &'a Rule<'a>,
+    selector: Option<u32>,
 }
 
-/// Of ranges that start at the same number the last counts.
-fn merge(ranges: Vec<(u32, Outcome)>) -> Vec<(u32, Outcome)> {
-    ranges.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect()
+/// What the rules for one number come to: one without conditions decides, else they are tested in order.
+fn outcome(calls: &[Call<'_>], narrow: bool) -> Outcome {
+    let decides = |call: &&Call<'_>| call.selector.is_none() && call.rule.conditions.is_empty();
+    if let Some(call) = calls.iter().find(decides) {
+        return Outcome::Return(call.rule.value);
+    }
+    let conditions = |call: &Call<'_>| match call.selector {
+        Some(selector) => {
+            let value = u64::from(selector);
+            vec![Condition { index: 0, operator: Operator::ScmpCmpEq, value, masked: 0 }]
+        }
+        None => call.rule.conditions.clone(),
+    };
+    Outcome::Test { rules: calls.iter().map(|call| (conditions(call), call.rule.value)).collect(), narrow }
 }
 
 /// Binary search; the number is in the accumulator.

@@ -118,29 +118,23 @@ impl Abi {
 
     /// The call's own number in this ABI, if it has one.
     pub(super) fn number(self, name: &str) -> Option<u32> {
-        if let Some(number) = find(NEWER, name) {
-            return Some(if self == Abi::X32 { number | X32_BIT } else { number });
+        match ScmpSyscall::from_name_by_arch(name, self.library_token()) {
+            Ok(found) => u32::try_from(found.as_raw_syscall()).ok().or_else(|| {
+                // Below zero: known to the library, but absent in this ABI or with its direct form in our table.
+                if self == Abi::X86 { multiplexed(name)?.1 } else { None }
+            }),
+            Err(_) if self == Abi::X86_64 => find(NEWER, name).or_else(|| find(NEWER_X86_64, name)),
+            Err(_) if self == Abi::X32 => find(NEWER, name).map(|number| number | X32_BIT),
+            Err(_) => find(NEWER, name),
         }
-        if self == Abi::X86_64
-            && let Some(number) = find(NEWER_X86_64, name)
-        {
-            return Some(number);
-        }
-        if self == Abi::X86
-            && let Some((_, number, _)) = multiplexed(name)
-        {
-            return number;
-        }
-        let found = ScmpSyscall::from_name_by_arch(name, self.library_token()).ok()?;
-        // Below zero: known to the library, absent in this ABI.
-        u32::try_from(found.as_raw_syscall()).ok()
     }
 
     /// The multiplexing call and the selector in its first argument through which 32-bit x86 also reaches a call.
     pub(super) fn multiplexer(self, name: &str) -> Option<(u32, u32)> {
         const SOCKETCALL: u32 = 102;
         const IPC: u32 = 117;
-        if self != Abi::X86 {
+        // Every such name begins with one of these letters; most names do not, and this runs for each of them.
+        if self != Abi::X86 || !name.starts_with(['a', 'b', 'c', 'g', 'l', 'm', 'r', 's']) {
             return None;
         }
         let (family, _, selector) = multiplexed(name)?;
