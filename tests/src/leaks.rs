@@ -104,8 +104,6 @@ impl Process {
     /// Whether it runs one of our programs, or is in a cgroup of ours.
     fn is_ours(&self) -> bool {
         let name = read(self.folder.join("comm"));
-        let zombie =
-            read(self.folder.join("stat")).rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
         let in_cgroup = read(self.folder.join("cgroup")).lines().any(|line| line.contains(":/hull"));
         !self.is_zombie() && (in_cgroup || PROGRAMS.contains(&name.trim_end()))
     }
