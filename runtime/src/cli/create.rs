@@ -63,6 +63,7 @@ impl Setup {
             pid_file: self.pid_file.clone(),
             new_keyring: !self.no_new_keyring,
             gate,
+            dies_with_creator: false,
         })
     }
 }

@@ -5,6 +5,7 @@ mod delete;
 mod exec;
 mod kill;
 mod log;
+mod monitor;
 mod run;
 mod start;
 mod state;
@@ -75,6 +76,9 @@ enum Verb {
     Delete(delete::Arguments),
     /// Run a further command in a container
     Exec(exec::Arguments),
+    /// Be the parent of a container: what rrun run becomes
+    #[command(hide = true)]
+    Monitor(monitor::Arguments),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -136,6 +140,7 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         Some(Verb::Kill(arguments)) => kill::run(arguments, &state_root),
         Some(Verb::Delete(arguments)) => delete::run(arguments, &state_root),
         Some(Verb::Exec(arguments)) => exec::run(arguments, state_root, log),
+        Some(Verb::Monitor(arguments)) => Ok(monitor::run(arguments, state_root, log)),
         Some(Verb::Other(words)) => {
             let verb = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
             if REFUSED.contains(&&*verb) {

@@ -47,6 +47,8 @@ pub struct CreateRequest {
     pub new_keyring: bool,
     /// Who may start it.
     pub gate: Gate,
+    /// Kill its first process when ours ends in whatever way: for a container that is somebody's foreground.
+    pub dies_with_creator: bool,
 }
 
 /// The standard streams of the container's process.
@@ -261,6 +263,7 @@ fn build(
             filter: prepared.filter,
             stdio: request.stdio,
             preserve: request.preserve_descriptors,
+            dies_with_parent: request.dies_with_creator,
         },
         sources: Sources::open(plan, request.rootfs)?,
         joined: &joined,

@@ -100,6 +100,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
             filter: prepared.filter,
             stdio,
             preserve: preserve_descriptors,
+            dies_with_parent: false,
         },
         target: &target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,

@@ -39,6 +39,8 @@ pub struct PreparedProcess<'a> {
     pub stdio: Stdio,
     /// How many descriptors after 2 it keeps.
     pub preserve: u32,
+    /// Whether it is killed when its parent ends. A command that changes its own user loses this again (prctl(2)).
+    pub dies_with_parent: bool,
     /// The compiled system call filter.
     pub filter: Option<Program>,
 }
@@ -149,6 +151,12 @@ impl PreparedProcess<'_> {
             change_directory(plan)?;
         }
         prove_inside(plan)?;
+        if self.dies_with_parent {
+            // After the last change of credentials, which clears it; a parent that is gone already is noticed at
+            // the gate, which is its end of the channel.
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+                .map_err(StepFailure::of(Step::User, "the parent's death signal"))?;
+        }
         rustix::process::umask(Mode::from_raw_mode(plan.umask.unwrap_or(DEFAULT_UMASK)));
         let file = command::find(&plan.args[0], &plan.env).map_err(Failure::Command)?;
         let found = Found { file, home: home(plan) };

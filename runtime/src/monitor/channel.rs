@@ -46,15 +46,14 @@ pub enum ChannelError {
     )]
     Oversized,
     /// A system call failed.
-    #[error("cannot {operation} the monitor socket {}", path.display())]
+    #[error("cannot {operation} the monitor socket {}: {errno}", path.display())]
     System {
         /// What was tried.
         operation: &'static str,
         /// The socket, where it has a path.
         path: PathBuf,
         /// Why not.
-        #[source]
-        source: Errno,
+        errno: Errno,
     },
 }
 
@@ -68,8 +67,7 @@ pub struct Listener {
 impl Listener {
     /// Creates the folder of `path` (0700, one level) and listens on `path` (0600). A dead socket is replaced.
     pub fn bind(path: &Path) -> Result<Listener, ChannelError> {
-        let fail =
-            |operation| move |source| ChannelError::System { operation, path: path.to_owned(), source };
+        let fail = |operation| move |errno| ChannelError::System { operation, path: path.to_owned(), errno };
         let (folder_path, name) = split(path)?;
         match rustix::fs::mkdir(folder_path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -103,8 +101,8 @@ impl Listener {
                 Ok(Some(Connection { socket, path: self.path.clone() }))
             }
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
-            Err(source) => {
-                Err(ChannelError::System { operation: "accept a caller on", path: self.path.clone(), source })
+            Err(errno) => {
+                Err(ChannelError::System { operation: "accept a caller on", path: self.path.clone(), errno })
             }
         }
     }
@@ -145,8 +143,7 @@ pub enum Received {
 impl Connection {
     /// Connects to the monitor at `path`; the connection blocks.
     pub fn connect(path: &Path) -> Result<Connection, ChannelError> {
-        let fail =
-            |operation| move |source| ChannelError::System { operation, path: path.to_owned(), source };
+        let fail = |operation| move |errno| ChannelError::System { operation, path: path.to_owned(), errno };
         let (folder_path, name) = split(path)?;
         let gone = || ChannelError::NoMonitor { path: path.to_owned() };
         let folder = match open_folder(folder_path) {
@@ -227,8 +224,8 @@ impl Connection {
             .map_err(|source| self.system("configure", source))
     }
 
-    fn system(&self, operation: &'static str, source: Errno) -> ChannelError {
-        ChannelError::System { operation, path: self.path.clone(), source }
+    fn system(&self, operation: &'static str, errno: Errno) -> ChannelError {
+        ChannelError::System { operation, path: self.path.clone(), errno }
     }
 }
 
@@ -242,7 +239,7 @@ fn split(path: &Path) -> Result<(&Path, &str), ChannelError> {
     let name = path.file_name().and_then(|name| name.to_str());
     match (path.parent(), name) {
         (Some(folder), Some(name)) => Ok((folder, name)),
-        _ => Err(ChannelError::System { operation: "name", path: path.to_owned(), source: Errno::INVAL }),
+        _ => Err(ChannelError::System { operation: "name", path: path.to_owned(), errno: Errno::INVAL }),
     }
 }
 
@@ -260,10 +257,10 @@ fn seqpacket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
 }
 
 fn check_peer(socket: &OwnedFd, path: &Path) -> Result<(), ChannelError> {
-    let peer = rustix::net::sockopt::socket_peercred(socket).map_err(|source| ChannelError::System {
+    let peer = rustix::net::sockopt::socket_peercred(socket).map_err(|errno| ChannelError::System {
         operation: "identify the other end of",
         path: path.to_owned(),
-        source,
+        errno,
     })?;
     if peer.uid == rustix::process::geteuid() || peer.uid.is_root() {
         Ok(())

@@ -20,8 +20,8 @@ pub enum ClientError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// The answer cannot be understood.
-    #[error("cannot understand the monitor")]
-    Decode(#[from] DecodeError),
+    #[error("cannot understand the monitor: {0}")]
+    Decode(DecodeError),
     /// The monitor refused.
     #[error("the monitor refused: {text}")]
     Refused {
@@ -114,7 +114,7 @@ impl Client {
                 Received::Nothing => return Err(ClientError::Silent("did not answer in time")),
                 Received::End => return Err(ClientError::Silent("went away before it answered")),
             };
-            match decode_reply(&buffer[..length])? {
+            match decode_reply(&buffer[..length]).map_err(ClientError::Decode)? {
                 // The late answer to an earlier request whose caller gave up.
                 (sequence, _) if sequence != self.sequence => continue,
                 (_, Reply::Error { kind, text }) => {

@@ -1,14 +1,18 @@
 //! The monitor: parent of the processes of a pod or container, keeper of their output and exits.
 //!
 //! ```text
-//!   rrun, rcri ... --[protocol over channel]--> event_loop --> the container's first process (pidfd, signals)
+//!   rrun, rcri ... --[protocol over channel]--> server in event_loop --> the container's first process (pidfd)
 //!   our stdin, stdout, stderr or terminal <--[stdio]--> pipes or pseudo terminal of the container
 //! ```
 //!
 //! One process, one epoll loop, no threads; after start-up nothing here allocates in proportion to what a
-//! container or a caller sends.
+//! container or a caller sends. [`foreground`] is the monitor that `rrun run` becomes.
 
 pub mod channel;
 pub mod client;
+pub mod event_loop;
+pub mod foreground;
 pub mod protocol;
+mod removal;
+pub mod server;
 pub mod stdio;

@@ -17,6 +17,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -164,6 +165,17 @@ impl Relay {
     /// Says that nobody will write to the source any more: what is in it now is still copied, nothing is waited for.
     pub fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// Whether the sink will never take anything again, though nothing was written to find out.
+    pub fn sink_is_broken(&self) -> bool {
+        let Some((_, sink)) = &self.ends else { return true };
+        let mut polled = [PollFd::new(sink, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // On a socket an error may be one of reading only.
+        sink.kind != EndKind::Socket
+            && rustix::event::poll(&mut polled, Some(&now)).is_ok()
+            && polled[0].revents().contains(PollFlags::ERR)
     }
 
     /// Closes both ends.

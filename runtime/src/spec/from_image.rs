@@ -15,6 +15,7 @@ use oci_spec::runtime::{
 };
 
 use super::defaults;
+use crate::security::{defaults as confinement, seccomp};
 
 /// Everything that makes one container differ from another. Start from [`ContainerSettings::new`].
 #[derive(Debug, Clone)]
@@ -253,8 +254,15 @@ fn linux(settings: &ContainerSettings) -> Linux {
     linux
         .set_cgroups_path(Some(cgroup_path))
         .set_namespaces(Some(namespaces))
+        .set_masked_paths(Some(owned(confinement::MASKED_PATHS)))
+        .set_readonly_paths(Some(owned(confinement::READONLY_PATHS)))
+        .set_seccomp(Some(seccomp::default_profile(&defaults::capabilities())))
         .set_resources(Some(resources(settings)));
     linux
+}
+
+fn owned(paths: &[&str]) -> Vec<String> {
+    paths.iter().map(|path| (*path).to_owned()).collect()
 }
 
 fn resources(settings: &ContainerSettings) -> LinuxResources {
