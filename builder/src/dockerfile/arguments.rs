@@ -333,7 +333,7 @@ pub fn expose(context: &mut Context<'_>, arguments: &Arguments<'_>) -> Option<Ve
 pub fn volume(context: &mut Context<'_>, arguments: &Arguments<'_>) -> Option<Vec<Word>> {
     let span = arguments.all().span;
     let words: Vec<Word> = if let Json::List(list) = &arguments.json {
-        list.iter().map(|text| Word { text: text.clone(), span }).collect()
+        list.iter().map(|text| Word { text: text.trim().to_owned(), span }).collect()
     } else {
         let ranges = words::split_blanks(&arguments.line.text, arguments.at);
         ranges.into_iter().map(|range| arguments.word(range)).collect()

@@ -17,7 +17,7 @@ pub fn dockerfile(bytes: &[u8]) {
         }
         Ok(file) => {
             assert!(!file.stages.is_empty(), "a file without a stage");
-            lint::check(&file).iter().for_each(check_diagnostic);
+            lint::check_alone(&file).iter().for_each(check_diagnostic);
             for stage in &file.stages {
                 check_span(&file.source, stage.span);
                 check_span(&file.source, stage.from.image.span);

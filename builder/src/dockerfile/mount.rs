@@ -181,7 +181,7 @@ fn keys_of(kind: &str) -> &'static [&'static str] {
             "gid",
         ],
         "tmpfs" => &["type", "target", "size"],
-        "secret" => &["type", "id", "target", "env", "required", "mode", "uid", "gid"],
+        "secret" => &["type", "id", "source", "target", "env", "required", "mode", "uid", "gid"],
         "ssh" => &["type", "id", "target", "required", "mode", "uid", "gid"],
         _ => &["type", "target", "source", "from", "readonly", "readwrite"],
     }
@@ -229,7 +229,8 @@ impl MountOption {
     /// The mount with its variables expanded.
     pub fn resolve(&self, lookup: &dyn Lookup) -> Result<Mount, MountError> {
         let values = Values::new(self, lookup)?;
-        let kind = values.text("type").unwrap_or("bind");
+        let kind = values.text("type").unwrap_or("bind").to_ascii_lowercase();
+        let kind = kind.as_str();
         if !TYPES.contains(&kind) {
             let help = match nearest(kind, TYPES) {
                 Some(near) => format!("did you mean {near}?"),
@@ -371,7 +372,8 @@ impl Values {
 
     fn cache(&self) -> Result<Mount, MountError> {
         let target = self.target("cache")?;
-        let sharing = match self.text("sharing") {
+        let sharing = self.text("sharing").map(str::to_ascii_lowercase);
+        let sharing = match sharing.as_deref() {
             None | Some("shared") => CacheSharing::Shared,
             Some("private") => CacheSharing::Private,
             Some("locked") => CacheSharing::Locked,
@@ -401,10 +403,14 @@ impl Values {
     fn secret(&self) -> Result<Mount, MountError> {
         let target = self.optional_target()?;
         let env = self.text("env").map(str::to_owned);
-        let id = match (self.text("id"), &target) {
-            (Some(id), _) => id.to_owned(),
-            (None, Some(target)) => path::base_name(target).to_owned(),
-            (None, None) => {
+        // `source` is the older word for `id`.
+        let id = match (self.text("id"), self.text("source"), &target) {
+            (Some(_), Some(_), _) => {
+                return Err(MountError::new("mount type secret takes id or source, not both"));
+            }
+            (Some(id), ..) | (None, Some(id), _) => id.to_owned(),
+            (None, None, Some(target)) => path::base_name(target).to_owned(),
+            (None, None, None) => {
                 return Err(
                     MountError::new("mount type secret needs an id or a target").help("write id=NAME")
                 );

@@ -12,6 +12,8 @@ use super::instruction::{Command, Dockerfile, From, Instruction, Stage};
 use super::lexer::Lexer;
 use super::source::{Source, Span};
 
+/// A build follows stages into each other, so their number has a limit that no real file comes near.
+const MAX_STAGES: usize = 500;
 /// More errors than this are counted, not shown: they come from a file that is no Dockerfile.
 const MAX_ERRORS: usize = 20;
 
@@ -152,6 +154,10 @@ impl FileParser {
 
     fn begin_stage(&mut self, from: From) {
         let span = from.span;
+        if self.stages.len() == MAX_STAGES {
+            let message = format!("more than {MAX_STAGES} stages");
+            self.errors.push(Diagnostic::error(&self.source, span, message));
+        }
         let name = from.alias.clone().map(|mut alias| {
             alias.text.make_ascii_lowercase();
             alias

@@ -16,15 +16,38 @@ use super::instruction::{Command, Dockerfile, FileSource, Instruction};
 use super::source::Span;
 use super::{copy, expand, path};
 
-/// All findings about a file in its order, what the parser found included.
+/// All findings about a file in its order, what the parser found included; but not UndefinedVar, which the plan of a
+/// build knows better.
 #[must_use]
 pub fn check(file: &Dockerfile) -> Vec<Diagnostic> {
+    findings(file, false)
+}
+
+/// [`check`] for a file that nobody plans to build: undefined variables are told as far as the file shows them.
+#[must_use]
+pub fn check_alone(file: &Dockerfile) -> Vec<Diagnostic> {
+    findings(file, true)
+}
+
+/// Whether the directive of the file, or a comment above the instruction, skips a finding that others made.
+#[must_use]
+pub fn is_skipped(file: &Dockerfile, finding: &Diagnostic) -> bool {
+    let at = finding.labels.first().map_or(0, |label| label.span.start);
+    let stage = &file.stages[..file.stages.partition_point(|stage| stage.span.start <= at)];
+    let comment = stage.last().map(|stage| {
+        let before = stage.instructions.partition_point(|instruction| instruction.span.start <= at);
+        stage.instructions[..before].last().map_or(&stage.from.comment, |instruction| &instruction.comment)
+    });
+    Findings::new(file).skipped(finding.name, comment.map_or(&[], Vec::as_slice))
+}
+
+fn findings(file: &Dockerfile, alone: bool) -> Vec<Diagnostic> {
     let mut findings = Findings::new(file);
     let parsed = file.warnings.iter().filter(|warning| !findings.skipped(warning.name, &[]));
     findings.list = parsed.cloned().collect();
     casing::check(&mut findings);
     instructions::check(&mut findings);
-    variables::check(&mut findings);
+    variables::check(&mut findings, alone);
     findings.list.sort_by_key(|finding| finding.labels.first().map(|label| label.span.start));
     findings.list
 }

@@ -10,7 +10,7 @@ fn findings(text: &str) -> String {
             finding.place().unwrap().trim_start_matches("Dockerfile:")
         )
     };
-    check(&file).iter().map(line).collect::<Vec<_>>().join(" ")
+    check_alone(&file).iter().map(line).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -111,4 +111,22 @@ fn ignored_sources() {
             copy_ignored_file(&file, &ignore).into_iter().map(|found| found.message).collect();
         assert_eq!(messages.join(" "), expected, "{text:?}");
     }
+}
+
+#[test]
+fn findings_of_others_are_skipped_too() {
+    let text = "# check=skip=UndefinedVar\nFROM a\n# check=skip=Other\nRUN x\nRUN y";
+    let file = Dockerfile::parse(text, "Dockerfile").unwrap();
+    for (name, line, skipped) in [
+        ("UndefinedVar", 5, true),
+        ("Other", 2, false),
+        ("Other", 4, true),
+        ("Other", 5, false),
+        ("More", 4, false),
+    ] {
+        let finding = Diagnostic::warning(&file.source, file.source.line_span(line), Some(name), "x");
+        assert_eq!(is_skipped(&file, &finding), skipped, "{name} {line}");
+    }
+    let undefined = Dockerfile::parse("FROM scratch\nCOPY $x /", "Dockerfile").unwrap();
+    assert!(check(&undefined).is_empty() && check_alone(&undefined).len() == 1);
 }

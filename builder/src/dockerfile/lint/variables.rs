@@ -26,13 +26,17 @@ pub const PLATFORM_ARGUMENTS: [&str; 11] = [
     "BUILDVARIANT",
 ];
 
-pub(super) fn check(findings: &mut Findings<'_>) {
+/// UndefinedArgInFrom and InvalidDefaultArgInFrom; `alone` adds UndefinedVar.
+pub(super) fn check(findings: &mut Findings<'_>, alone: bool) {
     let file = findings.file;
     let globals = Globals::of(findings);
     // Names known at the end of each stage, and whether they are all.
     let mut known: Vec<(BTreeSet<String>, bool)> = Vec::new();
     for stage in &file.stages {
         globals.check_from(findings, stage);
+        if !alone {
+            continue;
+        }
         let base = findings.earlier[stage.index].base;
         let mut scope = match base.and_then(|base| known.get(base)) {
             Some(inherited) => inherited.clone(),

@@ -47,7 +47,7 @@ fn report(bytes: &[u8]) -> String {
             out += &format!("  {}\n", super::command(&instruction.command));
         }
     }
-    let warnings = lint::check(&file);
+    let warnings = lint::check_alone(&file);
     if !warnings.is_empty() {
         out.push('\n');
         out += &plain(warnings);

@@ -44,6 +44,8 @@ fn json_and_text() {
         ("VOLUME $x", "VOLUME <$x>"),
         ("VOLUME", "error: VOLUME needs a path"),
         ("VOLUME []", "error: VOLUME needs a path"),
+        ("VOLUME [\" /a \"]", "VOLUME </a>"),
+        ("VOLUME [\" \"]", "error: VOLUME has an empty path"),
         ("VOLUME [\"\"]", "error: VOLUME has an empty path"),
         ("VOLUME \"\"", "error: VOLUME has an empty path"),
         ("RUN [\"a\", \"$b\"]", "RUN [\"a\", \"$b\"]"),
@@ -337,6 +339,7 @@ fn mounts() {
         ("target=/t,ro", bind("/t", "/", None, false)),
         ("target=/t,readonly=false", bind("/t", "/", None, true)),
         ("target=/$x,source=${x}", bind("/X", "X", None, false)),
+        ("type=BIND,target=/t", bind("/t", "/", None, false)),
         ("TARGET=/t", bind("/t", "/", None, false)),
         ("'target=/t,\"source=a,b\"'", bind("/t", "a,b", None, false)),
         ("'\"target=/t\"\"\",source=s'", bind("/t", "s", None, false)),
@@ -378,6 +381,7 @@ fn mounts() {
     };
     for (value, expected) in [
         ("id=s", secret("s", Some("/run/secrets/s"), None, false)),
+        ("source=s", secret("s", Some("/run/secrets/s"), None, false)),
         ("target=/a/b", secret("b", Some("/a/b"), None, false)),
         ("id=s,env=E", secret("s", None, Some("E"), false)),
         ("id=s,env=E,target=/t,required", secret("s", Some("/t"), Some("E"), true)),
@@ -402,6 +406,7 @@ fn bad_mounts() {
         ("target=//../", "mount target must not be /"),
         ("target=/t,mode=755", "mount type bind has no key mode"),
         ("type=tmpfs,target=/t,uid=1", "mount type tmpfs has no key uid"),
+        ("type=secret,id=a,source=b", "mount type secret takes id or source, not both"),
         ("type=secret,id=a,from=b", "mount type secret has no key from"),
         ("type=secret,id=a,sharing=locked", "mount type secret has no key sharing"),
         ("target=/t,required", "mount type bind has no key required"),
@@ -430,7 +435,7 @@ fn bad_mounts() {
     }
     // Only with its variables is this one known to be wrong.
     assert!(parse("FROM a\nRUN --mount=type=$x,target=/t true").is_ok());
-    assert_eq!(mount("type=$x,target=/t"), Err("unknown mount type X".to_owned()));
+    assert_eq!(mount("type=$x,target=/t"), Err("unknown mount type x".to_owned()));
 }
 
 #[test]

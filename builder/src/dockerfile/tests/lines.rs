@@ -140,3 +140,10 @@ fn places() {
     assert_eq!(file.source.slice(word.span), "ü");
     assert_eq!(file.source.place(file.stages[0].span), "Dockerfile:1-10");
 }
+
+#[test]
+fn stages_have_a_limit() {
+    assert!(parse(&"FROM scratch\n".repeat(500)).is_ok());
+    let errors = parse(&"FROM scratch\n".repeat(10_000)).unwrap_err();
+    assert_eq!((errors.len(), errors[0].message.as_str()), (1, "more than 500 stages"));
+}
