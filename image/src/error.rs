@@ -46,6 +46,9 @@ pub enum Error {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// A layer could not be read, written, hashed or mounted.
+    #[error(transparent)]
+    Layer(#[from] crate::layers::Error),
     /// A file operation failed.
     #[error(transparent)]
     Io(#[from] IoFailure),
@@ -62,6 +65,7 @@ impl Error {
             Error::Reference(_) => Kind::Invalid,
             Error::Document(error) => error.kind(),
             Error::Store(error) => error.kind(),
+            Error::Layer(error) => error.kind(),
             Error::Io(failure) => failure.kind(),
         }
     }
@@ -118,7 +122,7 @@ impl<T, E: Into<io::Error>> IoContext<T> for std::result::Result<T, E> {
     }
 }
 
-fn is_no_space(error: &io::Error) -> bool {
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::error::{Kind, is_no_space};
+
 /// The result of everything in [`crate::layers`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -78,20 +80,24 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The layer's folder lacks its record or has one that we do not understand.
-    #[error("layer {path} has no usable record: {reason}")]
-    Record {
-        /// The folder below `layers/`.
-        path: Name,
-        /// What is wrong with `layer.json`.
-        reason: String,
-    },
     /// A compression or tar feature that is not built, by its name.
     #[error("{0} is not supported")]
     Unsupported(&'static str),
 }
 
 impl Error {
+    /// What a caller can decide on.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Io { source, .. } | Error::Overlay { source, .. } if is_no_space(source) => Kind::NoSpace,
+            Error::Io { .. } | Error::Overlay { .. } | Error::Read(_) => Kind::Io,
+            Error::Malformed { .. } | Error::Refused { .. } | Error::LinkTarget { .. } => Kind::Invalid,
+            Error::Limit { .. } => Kind::Limit,
+            Error::Lower { .. } => Kind::Corrupt,
+            Error::Unsupported(_) => Kind::Unsupported,
+        }
+    }
+
     /// An [`Error::Io`] about `object`.
     pub(crate) fn io(
         operation: &'static str,
