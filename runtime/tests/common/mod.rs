@@ -65,6 +65,7 @@ impl Bundle {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         match self.config.pointer_mut(parent).unwrap() {
             Value::Array(list) if key == "-" => list.push(value),
+            Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
             other => other[key] = value,
         }
         self
@@ -158,8 +159,8 @@ impl Bundle {
 
     /// The container's cgroup folders that exist.
     pub fn cgroups(&self) -> Vec<PathBuf> {
-        let path = self.config["linux"]["cgroupsPath"].as_str().unwrap_or("/nonexistent").to_owned();
-        cgroup_roots().into_iter().map(|root| root.join(&path[1..])).filter(|path| path.exists()).collect()
+        let path = format!("hull-test-{}/c", self.id);
+        cgroup_roots().into_iter().map(|root| root.join(&path)).filter(|path| path.exists()).collect()
     }
 
     /// Asserts that nothing of the container is left: no record, no cgroup, no process, no mount of ours.
