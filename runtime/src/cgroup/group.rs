@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, CWD, Mode, OFlags};
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::mounts::read_whole;
@@ -46,17 +46,15 @@ impl Cgroup {
     /// Folders that exist already are used if no process is in them. On failure, what was created here is removed.
     pub fn create(hierarchies: &Hierarchies, path: &CgroupPath) -> Result<Cgroup, Error> {
         let cgroup = Cgroup::at(hierarchies, path);
-        for (position, place) in cgroup.places.iter().enumerate() {
-            if let Err(error) = place.create(path) {
-                for created in &cgroup.places[..position] {
-                    // Best effort: the error that stopped us is the one to report.
-                    let _ = fs::unlinkat(CWD, &created.folder, fs::AtFlags::REMOVEDIR);
-                }
-                return Err(error);
+        let mut created = Vec::with_capacity(cgroup.places.len());
+        let made = cgroup.places.iter().try_for_each(|place| place.create(path, &mut created));
+        let made = made.and_then(|()| if cgroup.unified { cgroup.enable_controllers() } else { Ok(()) });
+        if let Err(error) = made {
+            for folder in created {
+                // Best effort: the error that stopped us is the one to report.
+                let _ = fs::unlinkat(CWD, folder, AtFlags::REMOVEDIR);
             }
-        }
-        if cgroup.unified {
-            cgroup.enable_controllers()?;
+            return Err(error);
         }
         Ok(cgroup)
     }
@@ -186,12 +184,16 @@ impl Cgroup {
 }
 
 impl Place {
-    fn create(&self, path: &CgroupPath) -> Result<(), Error> {
+    /// Makes the folder ready for processes; adds it to `created` if it was not there.
+    fn create<'a>(&'a self, path: &CgroupPath, created: &mut Vec<&'a Path>) -> Result<(), Error> {
         let failed = |source| Error::Folder { operation: "create", path: self.folder.clone(), source };
         match fs::mkdir(&self.folder, Mode::from_raw_mode(0o755)) {
-            Ok(()) => {}
+            Ok(()) => created.push(&self.folder),
             Err(Errno::EXIST) => self.refuse_processes()?,
-            Err(Errno::NOENT) => self.create_with_parents(path).map_err(failed)?,
+            Err(Errno::NOENT) => {
+                self.create_with_parents(path).map_err(failed)?;
+                created.push(&self.folder);
+            }
             Err(source) => return Err(failed(source)),
         }
         if self.hierarchy.controls("cpuset") { self.inherit_cpuset(path) } else { Ok(()) }
