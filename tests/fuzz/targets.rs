@@ -1,6 +1,6 @@
 //! The list of targets. A parser of foreign bytes that is not here is not fuzzed: add it with the parser.
 
-use builder::dockerfile::{Diagnostic, Dockerfile, Matcher, Style, expand};
+use builder::dockerfile::fuzz;
 use image::digest::Digest;
 use image::document::{ImageConfig, Index, Manifest, media_type};
 use image::reference::Reference;
@@ -21,16 +21,16 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    Target { name: "dockerfile", run: dockerfile, seeds: dockerfiles, words: DOCKERFILE_WORDS },
+    Target { name: "dockerfile", run: fuzz::dockerfile, seeds: dockerfiles, words: DOCKERFILE_WORDS },
     Target {
         name: "expansion",
-        run: expansion,
+        run: fuzz::expansion,
         seeds: expansions,
         words: &["${", "}", ":-", ":+", "##", "%", "//"],
     },
     Target {
         name: "ignore-file",
-        run: ignore_file,
+        run: fuzz::ignore_file,
         seeds: ignore_files,
         words: &["**", "!", "[a-", "]", "/", "..", "\\"],
     },
@@ -80,19 +80,6 @@ const DOCUMENT_WORDS: &[&str] = &[
     "-1",
 ];
 
-fn dockerfile(bytes: &[u8]) {
-    if let Err(diagnostics) = Dockerfile::parse_bytes(bytes, "Dockerfile") {
-        render(&diagnostics);
-    }
-}
-
-fn render(diagnostics: &[Diagnostic]) {
-    // A few are enough: rendering is what may slip, not its number.
-    for diagnostic in diagnostics.iter().take(4) {
-        std::hint::black_box(diagnostic.render(Style::Plain));
-    }
-}
-
 fn dockerfiles() -> Vec<Vec<u8>> {
     let written = [
         "# syntax=docker/dockerfile:1\nARG V=1\nFROM busybox:${V} AS base\nRUN echo \"a b\" && \\\n  # comment\n  true\n",
@@ -104,19 +91,6 @@ fn dockerfiles() -> Vec<Vec<u8>> {
     written.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
-fn expansion(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let lookup = |name: &str| match name {
-        "A" => Some("value".to_owned()),
-        "EMPTY" => Some(String::new()),
-        "PATH" => Some("/a:/b".to_owned()),
-        _ => None,
-    };
-    let _ = expand::expand(text, '\\', &lookup);
-    let _ = expand::expand_list(text, '`', &lookup);
-    let _ = expand::expand_heredoc(text, &lookup);
-}
-
 fn expansions() -> Vec<Vec<u8>> {
     let written = [
         "$A/${EMPTY:-d}/${A:+x}",
@@ -125,17 +99,6 @@ fn expansions() -> Vec<Vec<u8>> {
         "${A?none} ${UNSET:?say}",
     ];
     written.map(|text| text.as_bytes().to_vec()).to_vec()
-}
-
-fn ignore_file(bytes: &[u8]) {
-    match Matcher::parse_bytes(bytes, ".dockerignore") {
-        Ok(matcher) => {
-            for path in [&b"a"[..], b"a/b/c.txt", b"node_modules/x/y", b"..", b"\xff/\xfe"] {
-                std::hint::black_box((matcher.excludes(path), matcher.may_contain_exceptions(path)));
-            }
-        }
-        Err(diagnostics) => render(&diagnostics),
-    }
 }
 
 fn ignore_files() -> Vec<Vec<u8>> {

@@ -4,7 +4,7 @@
 //! start; the total is bounded, and a match that would exceed the bound gives `None`.
 
 /// Steps of matching before giving up.
-const MAX_STEPS: usize = 1 << 25;
+const MAX_STEPS: usize = 1 << 24;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Token {
