@@ -307,3 +307,30 @@ fn preserved_descriptors_arrive_and_no_others() {
     assert_eq!(out, "0\n1\n2\n3\n4\npassed on\n", "{output:?}");
     bundle.verb(&["run", "--preserve-fds", "1", &bundle.id]).failed(1, "descriptor 3 is not open");
 }
+
+#[test]
+fn a_foreground_terminal_is_copied_both_ways() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/process/terminal", json!(true));
+    bundle.shell("test -t 0 && tty; read line; echo got $line; exit 9");
+    bundle.write_config();
+    let mut child =
+        bundle.roci(&["run", &bundle.id]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let seen = read_until(&mut child, "/dev/");
+    assert!(seen.contains("/dev/"), "{seen}");
+    use std::io::Write;
+    child.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
+    let seen = read_until(&mut child, "got hello");
+    assert!(seen.contains("got hello"), "{seen}");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    bundle.assert_nothing_left();
+
+    bundle.set("/process/terminal", json!(false));
+    bundle.args(&["sleep", "1000"]);
+    bundle.start();
+    let done = bundle.exec(&["-t", "sh", "-c", "x"]);
+    // Options come before the id; after it everything is the command.
+    assert_eq!(done.code, 127, "{done:?}");
+    let done = bundle.verb(&["exec", "-t", &bundle.id, "sh", "-c", "test -t 1 && tty; exit 4"]);
+    assert!(done.code == 4 && done.out.contains("/dev/pts/"), "{done:?}");
+}

@@ -1,14 +1,17 @@
 //! `roci exec`.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
 use runtime::container::{self, Console, ExecRequest, Id, Stdio};
+use runtime::monitor::event_loop::block_signals;
 
 use super::log::Log;
-use super::run::{block_signals, check_preserved, follow};
+use super::run::{check_preserved, follow};
+use super::terminal;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -76,7 +79,14 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     let executed = container::exec(request)?;
     log.clamped(&executed.clamped);
     let Some(signals) = signals else { return Ok(0) };
-    Ok(follow(std::os::fd::AsFd::as_fd(&executed.pidfd), &signals)?.code())
+    let exit = match &executed.console_master {
+        Some(master) => {
+            terminal::take_size(master)?;
+            terminal::follow(executed.pidfd.as_fd(), executed.pid, master, &signals)?
+        }
+        None => follow(executed.pidfd.as_fd(), &signals)?,
+    };
+    Ok(exit.code())
 }
 
 /// The process: from a file, or the container's own with what the options change.

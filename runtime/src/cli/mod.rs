@@ -9,6 +9,7 @@ mod monitor;
 mod run;
 mod start;
 mod state;
+mod terminal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

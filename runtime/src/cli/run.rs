@@ -7,10 +7,12 @@ use anyhow::{Context, bail};
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal as Name};
 use runtime::container::{self, Console, Gate};
+use runtime::monitor::event_loop::block_signals;
 use runtime::process::{self, Exit, Signal};
 
 use super::create::Setup;
 use super::log::Log;
+use super::terminal;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -49,31 +51,23 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     }
     let mut created = container::create(request)?;
     log.clamped(&created.clamped);
-    if let Err(error) = created.start() {
+    let master = created.console_master.take();
+    let sized = master.as_ref().map_or(Ok(()), terminal::take_size);
+    if let Err(error) = sized.and_then(|()| Ok(created.start()?)) {
         let _ = created.wait();
         let _ = created.delete();
-        return Err(error.into());
+        return Err(error);
     }
     let Some(signals) = signals else { return Ok(0) };
-    let exit = match arguments.die_with {
-        Some(_) => follow_until_asked(created.process(), &signals)?,
-        None => follow(created.process(), &signals)?,
+    let exit = match (arguments.die_with, &master) {
+        (Some(_), _) => follow_until_asked(created.process(), &signals)?,
+        (None, Some(master)) => terminal::follow(created.process(), created.pid, master, &signals)?,
+        (None, None) => follow(created.process(), &signals)?,
     };
     if !arguments.keep {
         created.delete()?;
     }
     Ok(exit.code())
-}
-
-/// Blocks the signals that are passed on to the container.
-pub fn block_signals() -> anyhow::Result<SigSet> {
-    let mut signals = SigSet::all();
-    // Faults of our own, and stopping: these are not the container's.
-    for own in [Name::SIGSEGV, Name::SIGBUS, Name::SIGFPE, Name::SIGILL, Name::SIGABRT, Name::SIGTRAP] {
-        signals.remove(own);
-    }
-    signals.thread_block().context("cannot block signals")?;
-    Ok(signals)
 }
 
 /// Waits for a child of ours, passing every signal that reaches us on to it.
