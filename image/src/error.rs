@@ -49,6 +49,9 @@ pub enum Error {
     /// A layer could not be read, written, hashed or mounted.
     #[error(transparent)]
     Layer(#[from] crate::layers::Error),
+    /// An archive of images is malformed, incomplete or refused.
+    #[error(transparent)]
+    Archive(#[from] crate::archive::ArchiveError),
     /// A file operation failed.
     #[error(transparent)]
     Io(#[from] IoFailure),
@@ -66,6 +69,7 @@ impl Error {
             Error::Document(error) => error.kind(),
             Error::Store(error) => error.kind(),
             Error::Layer(error) => error.kind(),
+            Error::Archive(error) => error.kind(),
             Error::Io(failure) => failure.kind(),
         }
     }

@@ -1,9 +1,11 @@
 //! The list of targets. A parser of foreign bytes that is not here is not fuzzed: add it with the parser.
 
 use builder::dockerfile::fuzz;
+use image::archive::{self, Format, ImportOptions, Saved};
 use image::digest::Digest;
 use image::document::{ImageConfig, Index, Manifest, media_type};
 use image::reference::Reference;
+use image::store::Store;
 use runtime::monitor::protocol::{self, Request, encode_request};
 
 /// An entry point, what to begin with, and words it reacts to.
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
         seeds: references,
         words: &["@sha256:", ":5000/", "//", ".", "localhost/"],
     },
+    Target { name: "image-archive", run: image_archive, seeds: image_archives, words: ARCHIVE_WORDS },
     Target { name: "monitor-protocol", run: protocol::fuzz, seeds: monitor_packets, words: &[] },
 ];
 
@@ -78,6 +81,17 @@ const DOCUMENT_WORDS: &[&str] = &[
     "\\u0000",
     "1e999",
     "-1",
+];
+
+const ARCHIVE_WORDS: &[&str] = &[
+    "\"Config\":",
+    "\"Layers\":[\"../x\"]",
+    "\"RepoTags\":null",
+    "ustar\0",
+    "../",
+    "blobs/sha256/",
+    "manifest.json",
+    "index.json",
 ];
 
 fn dockerfiles() -> Vec<Vec<u8>> {
@@ -146,6 +160,51 @@ fn references() -> Vec<Vec<u8>> {
         format!("x:y@{digest}").into_bytes(),
         digest.into_bytes(),
     ]
+}
+
+/// Whatever an archive holds, a load that fails leaves the store as it was.
+fn image_archive(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    let store = Store::open(folder.path()).expect("an empty folder becomes a store");
+    let loaded = archive::load(&store, bytes);
+    let report = store.check(false).expect("the store can be checked");
+    assert!(report.is_sound() && report.leftovers.is_empty(), "{report:?}");
+    assert!(loaded.is_ok() || report.images == 0, "{report:?}");
+}
+
+fn image_archives() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    let store = Store::open(folder.path()).expect("an empty folder becomes a store");
+    let options = ImportOptions { name: "seed:1".parse().ok(), ..ImportOptions::default() };
+    let files = tar_of(&[("file", b"content"), ("folder/other", b"more")]);
+    let image = archive::import(&store, &files[..], &options).expect("a plain archive is imported");
+    let mut seeds = Vec::new();
+    for format in [Format::DockerArchive, Format::OciArchive] {
+        let mut bytes = Vec::new();
+        let saved = [Saved { image: image.clone(), names: image.names.clone() }];
+        archive::save(&store, &saved, format, &mut bytes).expect("a whole image is saved");
+        seeds.push(bytes);
+    }
+    let config = store.read_blob(&image.id, 1 << 20).expect("the image was just made");
+    let list =
+        format!(r#"[{{"Config":"{0}.json","RepoTags":["old:1"],"Layers":["1/layer.tar"]}}]"#, image.id.hex());
+    let name = format!("{}.json", image.id.hex());
+    seeds.push(tar_of(&[(&name, &config), ("1/layer.tar", &files), ("manifest.json", list.as_bytes())]));
+    seeds
+}
+
+fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, name, *content).expect("memory can be written");
+    }
+    archive.into_inner().expect("memory can be written")
 }
 
 fn monitor_packets() -> Vec<Vec<u8>> {

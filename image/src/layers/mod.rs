@@ -19,7 +19,7 @@ mod limits;
 mod parents;
 mod place;
 mod snapshot;
-mod tar;
+pub(crate) mod tar;
 #[cfg(test)]
 mod tests;
 mod unpack;

@@ -1,15 +1,18 @@
 //! `system check`: is everything that is named whole, and what is left over?
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, fs, os::fd::AsFd, path::PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::{
-    Image, Store, Swept,
+    Image, LayerDescriptor, Store, Swept,
     lease::{Kept, is_dead},
 };
 use crate::{
-    digest::Digest,
+    digest::{Digest, DigestWriter},
     document::media_type,
     error::{Error, IoContext, Result},
+    layers,
 };
 
 /// Something that is not as it must be.
@@ -67,6 +70,8 @@ pub struct CheckReport {
 pub struct Leftovers {
     /// Leases of processes that are gone.
     pub leases: usize,
+    /// Containers that ended unseen and were to go.
+    pub containers: usize,
     /// Entries of the trash.
     pub trash: usize,
     /// Blobs that nothing refers to.
@@ -148,30 +153,44 @@ impl Store {
             if !folder_only && let Err(cause) = self.verify_blob(&layer.digest) {
                 problems.push(Problem::Blob { image: name.into(), blob: layer.digest, cause });
             }
-            if let Some(reason) = self.layer_damage(layer) {
+            if let Some(reason) = self.layer_damage(layer, folder_only) {
                 problems.push(Problem::Layer { image: name.into(), layer: layer.folder, reason });
             }
         }
     }
 
-    fn layer_damage(&self, layer: &super::LayerDescriptor) -> Option<String> {
+    /// A layer without a blob is compared with its diff id through the tar that its folder makes; of others, which
+    /// can be unpacked again, the folder has to be there.
+    fn layer_damage(&self, layer: &LayerDescriptor, folder_only: bool) -> Option<String> {
         let root = self.layer_path(&layer.folder);
-        match root.symlink_metadata() {
-            Ok(stat) if stat.is_dir() => None,
-            Ok(_) => Some(format!("{} is not a folder", root.display())),
-            Err(error) => Some(format!("{}: {error}", root.display())),
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = match rustix::fs::open(&root, flags, Mode::empty()) {
+            Ok(folder) => folder,
+            Err(errno) => {
+                return Some(format!("cannot open {}: {}", root.display(), std::io::Error::from(errno)));
+            }
+        };
+        if !folder_only || layer.folder != layer.diff_id {
+            return None;
+        }
+        let mut output = DigestWriter::new(std::io::sink());
+        match layers::capture(folder.as_fd(), &mut output) {
+            Ok(_) if output.finish().1 == layer.diff_id => None,
+            Ok(_) => Some("its files are not what they were".to_string()),
+            Err(error) => Some(chain(&error)),
         }
     }
 
     /// Counts under the exclusive lock, so that nobody's work in progress is taken for a leftover.
     fn leftovers(&self) -> Result<Leftovers> {
+        let cached = self.cached_layers();
         let hold = self.hold_exclusive()?;
         let reachable = self.reachable(&hold)?;
-        let cached = self.cached_layers();
         let (garbage, strays) = self.unreferenced(&reachable)?;
         let trash = self.path("trash");
         let mut leftovers = Leftovers { strays: strays.len(), ..Leftovers::default() };
         leftovers.leases = self.lease_folders()?.iter().filter(|folder| is_dead(folder)).count();
+        leftovers.containers = self.dead_containers()?.len();
         leftovers.trash = fs::read_dir(&trash).at("list", &trash)?.count();
         for kept in garbage {
             match kept {
@@ -192,9 +211,9 @@ impl Store {
     }
 }
 
-fn chain(error: &Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!(": {error}"));
         cause = error.source();

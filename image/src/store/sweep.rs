@@ -18,6 +18,8 @@ use crate::{
 pub struct Swept {
     /// Folders of dead leases.
     pub leases: u64,
+    /// Folders of containers that ended unseen and were to go.
+    pub containers: u64,
     /// Blobs that nothing referred to.
     pub blobs: Vec<Digest>,
     /// Layers that nothing referred to.
@@ -37,6 +39,8 @@ impl Store {
     /// Collects everything that no root leads to: dead leases, their unfinished and unnamed work, what is left of
     /// interrupted removals. Layers that the build cache mentions stay.
     pub fn sweep(&self) -> Result<Swept> {
+        // Many small files, so before the lock: an entry that comes later has its layer in a live lease, or misses.
+        let cached = self.cached_layers();
         let hold = self.hold_exclusive()?;
         let mut swept = Swept::default();
         for folder in self.lease_folders()?.iter().filter(|folder| is_dead(folder)) {
@@ -49,8 +53,11 @@ impl Store {
                 }
             }
         }
+        for folder in self.dead_containers()? {
+            self.trash(&folder)?;
+            swept.containers += 1;
+        }
         let reachable = self.reachable(&hold)?;
-        let cached = self.cached_layers();
         let (garbage, strays) = self.unreferenced(&reachable)?;
         let worth = |kept: &Kept| matches!(kept, Kept::Layer(layer) if cached.contains(layer));
         self.trash_kept(garbage.into_iter().filter(|kept| !worth(kept)), &mut swept)?;

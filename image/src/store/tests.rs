@@ -1,7 +1,7 @@
 //! Tests of the store as a whole: names and removal, damage, collection, several processes at once.
 
 use std::{
-    os::unix::fs::PermissionsExt,
+    os::{fd::AsFd, unix::fs::PermissionsExt},
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::{document::ImageConfig, error::Kind, reference::Reference};
+use crate::{document::ImageConfig, error::Kind, layers, reference::Reference};
 
 /// In memory where that is possible: naming syncs the whole file system, and others write to this one.
 fn scratch() -> TempDir {
@@ -31,12 +31,27 @@ fn name(text: &str) -> Reference {
 
 /// A layer as a build leaves it: a folder, no blob.
 fn built_layer(lease: &Lease, content: &str) -> LayerDescriptor {
-    let finished = lease.temporary_path();
-    fs::create_dir_all(finished.join("root")).unwrap();
-    fs::write(finished.join("root/file"), content).unwrap();
-    let digest = Digest::of(content.as_bytes());
-    lease.add_layer(&finished, &digest).unwrap();
-    LayerDescriptor::built(digest, content.len() as u64)
+    let upper = lease.temporary_path();
+    layer_files(&upper, content);
+    layers::commit_upper(lease.store(), lease, &upper, &[]).unwrap()
+}
+
+fn layer_files(folder: &Path, content: &str) {
+    fs::create_dir(folder).unwrap();
+    fs::write(folder.join("file"), content).unwrap();
+    for path in [folder.join("file"), folder.to_path_buf()] {
+        fs::File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+}
+
+/// The diff id of the layer with that content.
+fn layer_of(content: &str) -> Digest {
+    let folder = scratch();
+    let path = folder.path().join("layer");
+    layer_files(&path, content);
+    let mut output = crate::digest::DigestWriter::new(std::io::sink());
+    layers::capture(fs::File::open(path).unwrap().as_fd(), &mut output).unwrap();
+    output.finish().1
 }
 
 fn commit(store: &Store, lease: &Lease, contents: &[&str]) -> Image {
@@ -110,7 +125,7 @@ fn an_image_is_found_by_name_by_id_and_by_the_start_of_its_id() {
         assert_eq!(store.find(text).unwrap_err().kind(), kind, "{text}");
     }
     assert_eq!(store.image_by_manifest(&image.manifest).unwrap().id, image.id);
-    assert_eq!(image.layer_roots(&store), [store.layer_path(&Digest::of(b"one"))]);
+    assert_eq!(image.layer_roots(&store), [store.layer_path(&layer_of("one"))]);
     // Several images: one hexadecimal digit is soon ambiguous.
     let others: Vec<String> =
         (0..17).map(|number| named(&store, &format!("n{number}"), &[&number.to_string()]).id.hex()).collect();
@@ -133,7 +148,7 @@ fn a_name_that_moves_leaves_a_nameless_image() {
     assert_eq!(store.images().unwrap().len(), 2);
     assert!(store.find(&first.id.to_string()).unwrap().names.is_empty());
     let removed = store.remove(&first.id.short(), false).unwrap();
-    assert_eq!(removed, Removed { untagged: vec![], deleted: vec![first.id, Digest::of(b"one")] });
+    assert_eq!(removed, Removed { untagged: vec![], deleted: vec![first.id, layer_of("one")] });
     assert_clean(&store);
 }
 
@@ -147,8 +162,8 @@ fn removing_takes_names_first_and_only_what_nothing_else_has() {
     assert_eq!((error.kind(), error.to_string().contains("b:2")), (Kind::InUse, true));
     assert_eq!(store.remove("a", false).unwrap(), Removed { untagged: vec![name("a")], deleted: vec![] });
     let removed = store.remove("b:2", false).unwrap();
-    assert_eq!(removed, Removed { untagged: vec![name("b:2")], deleted: vec![image.id, Digest::of(b"one")] });
-    assert!(store.layer_path(&Digest::of(b"base")).is_dir());
+    assert_eq!(removed, Removed { untagged: vec![name("b:2")], deleted: vec![image.id, layer_of("one")] });
+    assert!(store.layer_path(&layer_of("base")).is_dir());
     assert_eq!(store.remove("a", false).unwrap_err().kind(), Kind::NotFound);
     assert_clean(&store);
 }
@@ -165,10 +180,29 @@ fn what_a_container_uses_stays() {
     store.remove("b", false).unwrap();
     assert_eq!(store.remove("a", true).unwrap(), Removed { untagged: vec![name("a")], deleted: vec![] });
     assert!(store.sweep().unwrap().is_empty());
-    assert!(store.layer_path(&Digest::of(b"one")).is_dir());
+    assert!(store.layer_path(&layer_of("one")).is_dir());
     assert_eq!(store.image_by_manifest(&image.manifest).unwrap().id, image.id);
     fs::remove_dir_all(folder).unwrap();
-    assert_eq!(store.sweep().unwrap().layers, [Digest::of(b"one")]);
+    assert_eq!(store.sweep().unwrap().layers, [layer_of("one")]);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_container_that_ended_unseen_protects_nothing() {
+    let (_folder, store) = store();
+    let image = named(&store, "a", &["one"]);
+    let folder = container(&store, "c1", &image);
+    let record = format!(r#"{{"image":"{}","remove":true}}"#, image.manifest);
+    fs::write(folder.join("container.json"), record).unwrap();
+    assert_eq!(store.remove("a", false).unwrap_err().kind(), Kind::InUse, "no lock file yet");
+    let alive = fs::File::create(folder.join("lock")).unwrap();
+    rustix::fs::flock(&alive, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_eq!(store.remove("a", false).unwrap_err().kind(), Kind::InUse);
+    drop(alive);
+    assert_eq!(store.check(false).unwrap().leftovers.containers, 1);
+    store.remove("a", false).unwrap();
+    drop(store.lease("the next program").unwrap());
+    assert!(!folder.exists());
     assert_clean(&store);
 }
 
@@ -210,7 +244,7 @@ fn a_discarded_lease_takes_back_only_what_it_added() {
     let lease = store.lease("test").unwrap();
     commit(&store, &lease, &["base", "more"]);
     let swept = lease.discard().unwrap();
-    assert_eq!(swept.layers, [Digest::of(b"more")]);
+    assert_eq!(swept.layers, [layer_of("more")]);
     assert_clean(&store);
 }
 
@@ -293,7 +327,7 @@ fn a_missing_layer_is_found_by_the_check_and_taken_out_by_the_repair() {
     let (_folder, store) = store();
     named(&store, "a", &["one"]);
     named(&store, "b", &["two"]);
-    fs::remove_dir_all(store.layer_folder(&Digest::of(b"one"))).unwrap();
+    fs::remove_dir_all(store.layer_folder(&layer_of("one"))).unwrap();
     let report = store.check(false).unwrap();
     assert!(
         matches!(&report.problems[..], [Problem::Layer { image, .. }] if image == "a:latest"),
@@ -302,6 +336,16 @@ fn a_missing_layer_is_found_by_the_check_and_taken_out_by_the_repair() {
     store.check(true).unwrap();
     assert_clean(&store);
     assert_eq!(store.images().unwrap().len(), 1);
+}
+
+#[test]
+fn a_built_layer_whose_files_changed_is_found_by_the_check() {
+    let (_folder, store) = store();
+    let image = named(&store, "a", &["one"]);
+    assert_clean(&store);
+    fs::write(image.layer_roots(&store)[0].join("file"), "two").unwrap();
+    let report = store.check(false).unwrap();
+    assert!(matches!(&report.problems[..], [Problem::Layer { .. }]), "{report:?}");
 }
 
 #[test]
@@ -336,16 +380,16 @@ fn work_of_a_crashed_boot_that_no_sync_covered_is_dropped() {
     named(&store, "a", &["synced"]);
     let lease = store.lease("test").unwrap();
     built_layer(&lease, "not synced");
-    fs::write(store.cache_dir().join("key"), Digest::of(b"not synced").to_string()).unwrap();
+    fs::write(store.cache_dir().join("key"), layer_of("not synced").to_string()).unwrap();
     drop(lease);
     drop(store.lease("same boot").unwrap());
-    assert!(store.layer_path(&Digest::of(b"not synced")).exists());
+    assert!(store.layer_path(&layer_of("not synced")).exists());
     let synced = store.path("synced");
     let when = fs::metadata(&synced).unwrap().modified().unwrap();
     fs::write(&synced, "another boot\n").unwrap();
     fs::File::options().write(true).open(&synced).unwrap().set_modified(when).unwrap();
     drop(store.lease("next boot").unwrap());
-    assert!(!store.layer_path(&Digest::of(b"not synced")).exists());
+    assert!(!store.layer_path(&layer_of("not synced")).exists());
     assert!(!store.cache_dir().join("key").exists());
     assert!(store.find("a").is_ok());
     assert_clean(&store);

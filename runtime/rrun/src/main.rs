@@ -42,10 +42,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::from(OUR_FAILURE);
     }
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if asked {
+    if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // Nothing is left to tell anybody when this fails.
         let _ = error.print();
-        return ExitCode::SUCCESS;
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(OUR_FAILURE) };
     }
     let text = error.render().to_string();
     report(text.strip_prefix("error: ").unwrap_or(&text).trim_end());

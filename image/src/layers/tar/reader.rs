@@ -64,6 +64,19 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
+impl<R: Read + io::Seek> Reader<R> {
+    /// Passes over the body of the entry that was returned last, without reading it. Returns where it begins in the
+    /// stream, and its length; whether all of it is there shows when it is read.
+    pub(crate) fn pass_body(&mut self) -> Result<(u64, u64)> {
+        let (offset, size) = (self.offset, self.body);
+        let distance = i64::try_from(size).map_err(|_| self.malformed("a body is longer than any file"))?;
+        self.inner.seek(io::SeekFrom::Current(distance)).map_err(Error::Read)?;
+        self.offset += size;
+        self.body = 0;
+        Ok((offset, size))
+    }
+}
+
 impl<R: Read> Reader<R> {
     pub(crate) fn new(inner: R, limits: Limits) -> Reader<R> {
         Reader { inner, limits, offset: 0, entries: 0, body: 0, padding: 0, finished: false }

@@ -2,9 +2,12 @@
 
 mod history;
 mod images;
+mod import;
 mod inspect;
 pub mod later;
+mod load;
 mod rmi;
+mod save;
 mod system;
 mod tag;
 
@@ -50,6 +53,12 @@ enum Verb {
     Inspect(inspect::Arguments),
     /// Show how an image was made
     History(history::Arguments),
+    /// Bring images from an archive or OCI layout
+    Load(load::Arguments),
+    /// Write images to an archive or OCI layout
+    Save(save::Arguments),
+    /// Make an image of the tar of a root file system
+    Import(import::Arguments),
     /// Look after the store
     #[command(subcommand)]
     System(system::Verb),
@@ -64,6 +73,9 @@ pub fn dispatch(arguments: Arguments) -> Result<u8> {
         Verb::Tag(arguments) => tag::run(&global, &arguments),
         Verb::Inspect(arguments) => inspect::run(&global, &arguments),
         Verb::History(arguments) => history::run(&global, &arguments),
+        Verb::Load(arguments) => load::run(&global, &arguments),
+        Verb::Save(arguments) => save::run(&global, &arguments),
+        Verb::Import(arguments) => import::run(&global, &arguments),
         Verb::System(verb) => system::run(&global, &verb),
     }
 }

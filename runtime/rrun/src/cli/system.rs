@@ -36,6 +36,7 @@ fn describe(report: &CheckReport) -> String {
     if let Some(swept) = report.repaired.as_ref().filter(|swept| !swept.is_empty()) {
         let counts = [
             (swept.leases as usize, "dead lease"),
+            (swept.containers as usize, "dead container"),
             (swept.blobs.len(), "blob"),
             (swept.layers.len(), "layer"),
             (swept.strays as usize, "stray file"),
@@ -46,6 +47,7 @@ fn describe(report: &CheckReport) -> String {
     if !left.is_empty() {
         let counts = [
             (left.leases, "dead lease"),
+            (left.containers, "dead container"),
             (left.trash, "entry of the trash"),
             (left.blobs, "unreferenced blob"),
             (left.layers, "unreferenced layer"),
