@@ -1,8 +1,8 @@
 //! The build cache: what identifies a step, and what it produced.
 //!
 //! Keys are computed from content ([`key`]); results are tiny files in the store's `cache/` folder ([`index`]); the
-//! content of a build context is known from the attributes of its files without reading them again ([`tree`],
-//! [`digests`]).
+//! content of a build context is known from the attributes of its files without reading them again ([`tree`], [`walk`],
+//! [`digests`], [`recorded`]).
 //!
 //! Losing any of it costs time, never a wrong image.
 
@@ -11,7 +11,9 @@ use std::path::PathBuf;
 pub mod digests;
 pub mod index;
 pub mod key;
+pub mod recorded;
 pub mod tree;
+pub mod walk;
 
 /// Why the cache or a walk of the context failed.
 #[derive(Debug, thiserror::Error)]

@@ -13,9 +13,11 @@ use rustix::io::Errno;
 
 use super::pattern::{has_wildcard, matches_component};
 use super::rooted::{Last, Missing, Place, walk};
-use crate::cache::digests::{self, Recorded, Tick};
+use crate::cache::digests::{self, Tick};
 use crate::cache::key::KeyWriter;
-use crate::cache::tree::{Directory, Entry, Filter, KeepAll, Tree, join, look_at, names_in};
+use crate::cache::recorded::{self, Recorded};
+use crate::cache::tree::{Directory, Entry, Filter, KeepAll, Tree, join, look_at};
+use crate::cache::walk::names_in;
 use crate::cache::{self, shown};
 
 /// Files to copy from.
@@ -85,7 +87,7 @@ impl SourceTree {
     pub fn context(path: &Path, filter: Box<dyn Filter + Send>, cache: &Path) -> Result<SourceTree, Errno> {
         let root =
             rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let file = digests::file_for(cache, path);
+        let file = recorded::file_for(cache, path);
         let memory = Memory { recorded: Recorded::read(&file), file, tick: Tick::now() };
         Ok(SourceTree { root, filter, memory: Some(memory), trees: Vec::new(), unsettled: false })
     }
@@ -219,7 +221,7 @@ impl SourceTree {
     /// Writes down the digests for the next build.
     pub fn remember(&self) -> Result<(), cache::Error> {
         match &self.memory {
-            Some(memory) => digests::record(&memory.file, &memory.recorded, &self.trees, memory.tick),
+            Some(memory) => recorded::record(&memory.file, &memory.recorded, &self.trees, memory.tick),
             None => Ok(()),
         }
     }

@@ -29,6 +29,7 @@ const VERBS: &[&str] = &[
     "push",
     "rename",
     "restart",
+    "rm",
     "search",
     "start",
     "stats",
