@@ -164,7 +164,7 @@ fn references() -> Vec<Vec<u8>> {
 
 /// Whatever an archive holds, a load that fails leaves the store as it was.
 fn image_archive(bytes: &[u8]) {
-    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    let folder = scratch();
     let store = Store::open(folder.path()).expect("an empty folder becomes a store");
     let loaded = archive::load(&store, bytes);
     let report = store.check(false).expect("the store can be checked");
@@ -172,8 +172,15 @@ fn image_archive(bytes: &[u8]) {
     assert!(loaded.is_ok() || report.images == 0, "{report:?}");
 }
 
+/// In memory where that is possible: a load syncs the whole file system.
+fn scratch() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    folder.expect("the temporary folder can be written")
+}
+
 fn image_archives() -> Vec<Vec<u8>> {
-    let folder = tempfile::tempdir().expect("the temporary folder can be written");
+    let folder = scratch();
     let store = Store::open(folder.path()).expect("an empty folder becomes a store");
     let options = ImportOptions { name: "seed:1".parse().ok(), ..ImportOptions::default() };
     let files = tar_of(&[("file", b"content"), ("folder/other", b"more")]);

@@ -213,6 +213,7 @@ fn an_old_docker_archive_is_read_with_links_and_compressed_layers() {
         archive.append_link(&mut link, "1/layer.tar", "../real/layer.tar").unwrap();
         let (loaded, there) = here.load_elsewhere(&archive.into_inner().unwrap()).unwrap();
         assert_eq!((loaded[0].image.id, loaded[0].names[0].familiar().as_str()), (image.id, "x/y:z"));
+        assert_eq!(there.store.unpacked_size(&loaded[0].image), image.size);
         assert!(there.store.check(false).unwrap().is_sound());
     }
 }

@@ -22,6 +22,9 @@ use crate::digest::{Digest, DigestReader, DigestWriter};
 use crate::error::{IoContext, Result};
 use crate::store::{LayerDescriptor, Lease, Store};
 
+/// File beside a layer's `root/`: the length of its uncompressed tar, in decimal.
+pub(crate) const UNPACKED_SIZE: &str = "size";
+
 /// Makes the upper directory of an overlay a layer of the store: cleans it, hashes its tar and moves it.
 ///
 /// `below` are the folders that it was mounted on, lowest first. The overlay must not be mounted any more, and the
@@ -141,8 +144,11 @@ fn unpack_blob(store: &Store, lease: &Lease, layer: &LayerDescriptor) -> Result<
     let unpacked = unpack(&mut tar, folder.as_fd(), &Limits::default())?;
     // Bytes behind the end mark belong to the digest too.
     drain(&mut tar)?;
-    let (actual, _) = tar.finish();
+    let (actual, size) = tar.finish();
     actual.expect(&layer.diff_id, &format!("the content of layer {}", layer.digest.short()))?;
+    // A compressed layer's descriptor does not say what it takes unpacked.
+    let note = path.join(UNPACKED_SIZE);
+    fs::write(&note, size.to_string()).at("write", note)?;
     Ok((path, unpacked))
 }
 

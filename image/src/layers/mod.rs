@@ -30,6 +30,7 @@ pub use capture::capture;
 pub use compress::{Decompressed, decompress, is_compressed, media_type_of};
 pub use error::{Error, Name, Result};
 pub use extract::{ExtractOptions, extract_archive};
+pub(crate) use install::UNPACKED_SIZE;
 pub use install::{commit_upper, unpack_image};
 pub use limits::Limits;
 pub use snapshot::{MAXIMUM_LAYERS, Overlay, Upper};

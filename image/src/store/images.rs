@@ -7,6 +7,7 @@ use crate::{
     digest::Digest,
     document::{self, Descriptor, DocumentError, ImageConfig, Manifest, Timestamp, media_type},
     error::{Error, Result},
+    layers,
     reference::Reference,
 };
 
@@ -227,9 +228,13 @@ impl Store {
         image.layers.iter().map(|layer| self.layer_size(layer)).sum()
     }
 
-    /// Bytes of one layer's uncompressed tar.
+    /// Bytes of one layer's uncompressed tar; of the compressed one, if nobody noted the other.
     pub fn layer_size(&self, layer: &LayerDescriptor) -> u64 {
-        layer.size
+        if layer.digest == layer.diff_id {
+            return layer.size;
+        }
+        let noted = std::fs::read_to_string(self.layer_folder(&layer.folder).join(layers::UNPACKED_SIZE));
+        noted.ok().and_then(|noted| noted.parse().ok()).unwrap_or(layer.size)
     }
 
     fn find_by_prefix(&self, name: &str, prefix: &str) -> Result<Image> {
