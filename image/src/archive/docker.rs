@@ -69,20 +69,14 @@ fn prepare_image(
     }
     let mut stack = Vec::with_capacity(files.len());
     for (file, diff_id) in files.into_iter().zip(&config.rootfs.diff_ids) {
-        stack.push(take_layer(store, lease, members.open(file)?, file, diff_id)?);
+        stack.push(take_layer(lease, members.open(file)?, file, diff_id)?);
     }
     layers::unpack_image(store, lease, &mut stack)?;
     Ok((store.commit_image(lease, &config_bytes, &stack)?, names))
 }
 
 /// Stores a layer's bytes as they are. A compressed one is compared with its diff id when it is unpacked.
-fn take_layer(
-    store: &Store,
-    lease: &Lease,
-    mut content: Content,
-    file: &str,
-    diff_id: &Digest,
-) -> Result<LayerDescriptor> {
+fn take_layer(lease: &Lease, mut content: Content, file: &str, diff_id: &Digest) -> Result<LayerDescriptor> {
     let size = content.size;
     let magic = content.peek(4).map_err(ArchiveError::Read)?;
     let folder = *diff_id;
@@ -94,16 +88,16 @@ fn take_layer(
             diff_id: *diff_id,
             folder,
         };
-        // A layer built here, or loaded before: its bytes are known.
-        if lease.keep_layer(diff_id).is_err() && lease.keep_blob(diff_id).is_err() {
-            lease.copy_blob(content, diff_id, size, file)?;
+        // A layer built here, or loaded before, is not written again; the archive has to be whole all the same.
+        match lease.keep_layer(diff_id).is_ok() || lease.keep_blob(diff_id).is_ok() {
+            true => content.verify(diff_id, size, file)?,
+            false => lease.copy_blob(content, diff_id, size, file)?,
         }
         return Ok(layer);
     };
     let mut writer = lease.blob_writer()?;
     std::io::copy(&mut content, &mut writer).map_err(ArchiveError::Read)?;
     let (digest, size) = writer.finish_any()?;
-    let _ = store;
     Ok(LayerDescriptor { media_type: media_type.into(), digest, size, diff_id: *diff_id, folder })
 }
 

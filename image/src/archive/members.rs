@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 use super::ArchiveError;
 use crate::{
-    digest::{Digest, DigestError},
+    digest::{Digest, DigestError, DigestReader},
     error::{IoContext, Result},
     layers::{
         Limits,
@@ -156,6 +156,21 @@ impl Content {
         let read = self.file.read_at(&mut bytes, self.position)?;
         bytes.truncate(read.min(usize::try_from(self.size).unwrap_or(usize::MAX)));
         Ok(bytes)
+    }
+}
+
+impl Content {
+    /// Reads it all and compares it with what was promised.
+    pub fn verify(self, digest: &Digest, size: u64, name: &str) -> Result<()> {
+        if self.size != size {
+            return Err(
+                DigestError::WrongSize { what: name.into(), expected: size, actual: self.size }.into()
+            );
+        }
+        let mut reader = DigestReader::new(self);
+        let mut buffer = vec![0; 256 << 10];
+        while reader.read(&mut buffer).map_err(ArchiveError::Read)? > 0 {}
+        Ok(reader.finish().0.expect(digest, name)?)
     }
 }
 

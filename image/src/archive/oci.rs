@@ -127,11 +127,14 @@ fn prepare_image(store: &Store, lease: &Lease, members: &Members, descriptor: &D
         .describe_layers(&manifest, &config)
         .map_err(|reason| StoreError::Contradiction { image: descriptor.digest, reason })?;
     for layer in &stack {
-        // A plain layer's folder stands for its bytes when its digest is the diff id.
-        let known = layer.digest == layer.diff_id && lease.keep_layer(&layer.diff_id).is_ok();
-        if !known && lease.keep_blob(&layer.digest).is_err() {
-            let name = super::members::blob_name(&layer.digest);
-            lease.copy_blob(members.open(&name)?, &layer.digest, layer.size, &name)?;
+        let name = super::members::blob_name(&layer.digest);
+        let content = members.open(&name)?;
+        // A plain layer's folder stands for its bytes when its digest is the diff id. What is known is not written
+        // again; the archive has to be whole all the same.
+        let folder = layer.digest == layer.diff_id && lease.keep_layer(&layer.diff_id).is_ok();
+        match folder || lease.keep_blob(&layer.digest).is_ok() {
+            true => content.verify(&layer.digest, layer.size, &name)?,
+            false => lease.copy_blob(content, &layer.digest, layer.size, &name)?,
         }
     }
     layers::unpack_image(store, lease, &mut stack)?;

@@ -263,6 +263,8 @@ fn a_byte_changed_anywhere_is_found() {
                 }
                 let error = here.load_elsewhere(&bad.archive()).map(drop).unwrap_err();
                 assert_eq!(error.kind(), Kind::Corrupt, "{format:?} {name} {kind}: {error}");
+                // Also where the image is known.
+                assert!(load(&here.store, &bad.archive()[..]).is_err(), "{format:?} {name} {kind}");
             }
         }
     }
