@@ -19,9 +19,13 @@ fn with_context(files: &[(&str, &str)]) -> Sandbox {
 /// Asserts that a build of the context fails with all of `words`, and leaves images and store as they were.
 #[track_caller]
 fn build_fails(sandbox: &Sandbox, words: &[&str]) {
-    let before = sandbox.rrun(["images"]).run().stdout();
+    let before = sandbox.rrun(["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]).run().stdout();
     sandbox.rbuild(["-t", "broken", "context"]).run().fails(1, words);
-    sandbox.rrun(["images"]).run().succeeds().stdout_is(&before);
+    sandbox
+        .rrun(["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
+        .run()
+        .succeeds()
+        .stdout_is(&before);
     sandbox.store_is_clean();
 }
 
@@ -153,12 +157,12 @@ fn corrupt_archives_are_refused_and_change_nothing() {
     sandbox.write("short.tar", &good[..good.len() / 3]);
     sandbox.write("empty.tar", "");
     sandbox.write("noise.tar", vec![0x5a; 70_000]);
-    let before = sandbox.rrun(["images"]).run().stdout();
+    let before = sandbox.rrun(["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]).run().stdout();
     for name in ["flipped.tar", "short.tar", "empty.tar", "noise.tar", "absent.tar"] {
         let outcome = sandbox.rrun(["load", "-i", name]).run();
         outcome.stderr_has(name);
         assert_ne!(outcome.code(), 0, "{name} was loaded");
-        sandbox.rrun(["images"]).run().stdout_is(&before);
+        sandbox.rrun(["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]).run().stdout_is(&before);
         sandbox.store_is_clean();
     }
     for name in ["short.tar", "noise.tar", "absent.tar"] {
