@@ -456,8 +456,13 @@ impl<'a> Reader<'a> {
         if longest {
             self.next();
         }
+        let used = self.used.len();
         let pattern = self.word('}', Escapes::Keep, true, start)?;
+        let unknown = self.is_unknown(used);
         let (value, _) = self.value(name, start, false);
+        if unknown {
+            return Ok(value);
+        }
         let glob = self.glob(&pattern, name, start)?;
         let trimmed = match operator {
             '#' => glob.trim_start(&value, longest),
@@ -472,15 +477,25 @@ impl<'a> Reader<'a> {
         if all {
             self.next();
         }
+        let used = self.used.len();
         let mut pattern = Out::default();
         if !self.part(&mut pattern, Some('/'), Escapes::Keep)? {
             return Err(ExpandError::Slash { name: name.to_owned(), at: start });
         }
+        let unknown = self.is_unknown(used);
         let replacement = self.word('}', Escapes::Keep, true, start)?;
         let replacement = unescape_replacement(&replacement, self.escape);
         let (value, _) = self.value(name, start, false);
+        if unknown {
+            return Ok(value);
+        }
         let glob = self.glob(&pattern.text, name, start)?;
         glob.replace(&value, &replacement, all, MAX_LENGTH).ok_or(ExpandError::Length { at: start })
+    }
+
+    /// Whether a pattern just read holds variables whose values are not known: then nothing can be said about it.
+    fn is_unknown(&self, used_before: usize) -> bool {
+        self.lookup.is_none() && self.used.len() > used_before
     }
 
     fn glob(&self, pattern: &str, name: &str, at: usize) -> Result<Glob, ExpandError> {

@@ -308,6 +308,8 @@ fn unset_names_are_told() {
     let names = |text| -> Vec<String> {
         usages(text, '\\').unwrap().into_iter().map(|usage| format!("{}@{}", usage.name, usage.at)).collect()
     };
+    // What stands behind the backslash is known only with the value of $e.
+    assert!(usages("${p#\\$e*}", '`').is_ok() && usages("${p#\\x}", '`').is_err());
     assert_eq!(names("$a ${b:-$c} '$d' \\$e"), ["a@0", "b@3", "c@8"]);
 }
 
