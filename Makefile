@@ -53,7 +53,8 @@ test: build
 	$(CARGO) test --workspace --no-run
 	$(CARGO) build -q -p tests --bin leak-check
 	$(TARGET_DIR)/debug/leak-check before $(TARGET_DIR)/hull/before
-	HULL_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace; tests=$$?; \
+	{ HULL_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace && \
+	$(CARGO) test -p runtime --features fault-injection --test faults; }; tests=$$?; \
 	$(TARGET_DIR)/debug/leak-check after $(TARGET_DIR)/hull/before && exit $$tests
 
 bench: build bench-packages

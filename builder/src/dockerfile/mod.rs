@@ -12,7 +12,6 @@ mod duration;
 pub mod expand;
 mod flags;
 pub mod fuzz;
-mod glob;
 mod healthcheck;
 pub mod ignore;
 pub mod instruction;

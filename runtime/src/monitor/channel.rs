@@ -65,14 +65,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Creates the folder of `path` (0700, one level) and listens on `path` (0600). A dead socket is replaced.
+    /// Creates the folder of `path` (0700) and listens on `path` (0600). A dead socket is replaced.
     pub fn bind(path: &Path) -> Result<Listener, ChannelError> {
         let fail = |operation| move |errno| ChannelError::System { operation, path: path.to_owned(), errno };
         let (folder_path, name) = split(path)?;
-        match rustix::fs::mkdir(folder_path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(fail("create the folder of")(error)),
-        }
+        make_folder(folder_path).map_err(fail("create the folder of"))?;
         let folder = open_folder(folder_path).map_err(fail("open the folder of"))?;
         let socket = seqpacket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).map_err(fail("create"))?;
         let address = address(&folder, name).map_err(fail("name"))?;
@@ -240,6 +237,21 @@ fn split(path: &Path) -> Result<(&Path, &str), ChannelError> {
     match (path.parent(), name) {
         (Some(folder), Some(name)) => Ok((folder, name)),
         _ => Err(ChannelError::System { operation: "name", path: path.to_owned(), errno: Errno::INVAL }),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), Errno> {
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Err(Errno::NOENT) => match path.parent() {
+            // The first of its kind since the boot.
+            Some(parent) => {
+                make_folder(parent)?;
+                rustix::fs::mkdir(path, Mode::RWXU)
+            }
+            None => Err(Errno::NOENT),
+        },
+        Err(Errno::EXIST) => Ok(()),
+        result => result,
     }
 }
 

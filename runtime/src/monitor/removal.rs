@@ -36,8 +36,8 @@ fn empty(parent: BorrowedFd<'_>, name: &Path, depth: usize, left: &mut usize) ->
     if depth == 0 {
         return Err(Errno::TOOBIG);
     }
-    let mut listing = Dir::read_from(&folder)?;
-    while let Some(entry) = listing.next() {
+    let listing = Dir::read_from(&folder)?;
+    for entry in listing {
         let entry = entry?;
         let entry_name = entry.file_name();
         if entry_name == c"." || entry_name == c".." {

@@ -128,7 +128,8 @@ fn mutated_patterns_and_words() {
 /// hours for these sizes, and the test runner tells.
 #[test]
 fn time_is_linear_in_size() {
-    let shapes: [(&str, fn(usize) -> String); 12] = [
+    type Shape = (&'static str, fn(usize) -> String);
+    let shapes: [Shape; 12] = [
         ("instructions", |n| format!("FROM a\n{}", "ENV a=b\n".repeat(n))),
         ("continuations", |n| format!("FROM a\nRUN x{}", " \\\n y".repeat(n))),
         ("comments inside", |n| format!("FROM a\nRUN x \\\n{} y", "# c\n".repeat(n))),

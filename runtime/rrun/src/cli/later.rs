@@ -29,7 +29,6 @@ const VERBS: &[&str] = &[
     "push",
     "rename",
     "restart",
-    "rm",
     "search",
     "start",
     "stats",

@@ -6,7 +6,9 @@ mod import;
 mod inspect;
 pub mod later;
 mod load;
+mod rm;
 mod rmi;
+mod run;
 mod save;
 mod system;
 mod tag;
@@ -43,6 +45,10 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run a command in a new container
+    Run(Box<run::Arguments>),
+    /// Remove containers that have ended
+    Rm(rm::Arguments),
     /// List images
     Images(images::Arguments),
     /// Remove names, and images with their last name
@@ -68,6 +74,8 @@ enum Verb {
 pub fn dispatch(arguments: Arguments) -> Result<u8> {
     let Arguments { global, verb } = arguments;
     match verb {
+        Verb::Run(arguments) => run::run(&global, &arguments),
+        Verb::Rm(arguments) => rm::run(&global, &arguments),
         Verb::Images(arguments) => images::run(&global, &arguments),
         Verb::Rmi(arguments) => rmi::run(&global, &arguments),
         Verb::Tag(arguments) => tag::run(&global, &arguments),
