@@ -179,7 +179,7 @@ impl Drop for Visit {
     }
 }
 
-/// The name of a namespace's file in /proc/<pid>/ns.
+/// The name of a namespace's file in `/proc/<pid>/ns`.
 pub fn name(kind: CloneFlags) -> &'static str {
     match kind {
         CloneFlags::CLONE_NEWNS => "mnt",

@@ -1,5 +1,6 @@
 //! Attacks on the set-up of a container, each carried out against the real program with a canary on the host.
 //! The table of known ones is by advisory; a test names those it stands for.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Broken config.json files through the real program: refused with the field's place, and nothing is made.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

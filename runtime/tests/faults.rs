@@ -1,6 +1,7 @@
 //! Each numbered fault point, killed and failed at: `state` tells the truth and `delete --force` leaves nothing.
 //! Runs with the feature `fault-injection`, which is what puts the points into the program.
 #![cfg(feature = "fault-injection")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The life of a container through the real program: states, exit codes, and the words engines match on.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Namespaces created and joined, user namespaces, passed roots, propagation, limits.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod common;
 

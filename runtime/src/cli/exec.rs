@@ -30,7 +30,7 @@ pub struct Arguments {
     /// Set a variable, NAME=VALUE
     #[arg(short, long, value_name = "VARIABLE")]
     env: Vec<String>,
-    /// User and group by number, UID[:GID]
+    /// User by number, or user and group as UID:GID
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
     /// A further group by number

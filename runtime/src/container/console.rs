@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::create::Console;
+use super::request::Console;
 use crate::error::{Error, Result};
 use crate::init::send_with;
 

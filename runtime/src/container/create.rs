@@ -2,17 +2,17 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sched::CloneFlags;
-use oci_spec::runtime::LinuxIdMapping;
-use rustix::fs::{CWD, Mode, OFlags};
 
 use super::Id;
 use super::console::Receiver;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, Record};
+use super::request::{CreateRequest, Gate};
+use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -23,69 +23,6 @@ use crate::namespaces::{ChildrenIn, Opened, Visit};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
 use crate::spec::plan::Plan;
-
-/// What to create.
-#[derive(Debug)]
-pub struct CreateRequest {
-    /// Its name.
-    pub id: Id,
-    /// The folder with config.json.
-    pub bundle: PathBuf,
-    /// The folder of all containers' records (`<state>/oci`); made when missing, 0700.
-    pub state_root: PathBuf,
-    /// The descriptors 0, 1 and 2 of the container's process. Not used when it has a terminal.
-    pub stdio: Stdio,
-    /// A detached mount that is the root file system instead of `root.path`.
-    pub rootfs: Option<OwnedFd>,
-    /// Where the terminal goes if config.json asks for one.
-    pub console: Console,
-    /// How many descriptors after 2 the container's process keeps.
-    pub preserve_descriptors: u32,
-    /// File to write the process's pid to.
-    pub pid_file: Option<PathBuf>,
-    /// Give the container a session keyring of its own (runc's default).
-    pub new_keyring: bool,
-    /// Who may start it.
-    pub gate: Gate,
-    /// Kill its first process when ours ends in whatever way: for a container that is somebody's foreground.
-    pub dies_with_creator: bool,
-}
-
-/// The standard streams of the container's process.
-#[derive(Debug)]
-pub enum Stdio {
-    /// Those of the calling process.
-    Inherit,
-    /// These; our copies are closed once the process has them.
-    Descriptors {
-        /// Descriptor 0.
-        stdin: OwnedFd,
-        /// Descriptor 1.
-        stdout: OwnedFd,
-        /// Descriptor 2.
-        stderr: OwnedFd,
-    },
-}
-
-/// Where the terminal's other end goes.
-#[derive(Debug)]
-pub enum Console {
-    /// Nowhere: a config.json that asks for a terminal is refused.
-    Absent,
-    /// To the listener on this unix socket, as runc's `--console-socket`.
-    Socket(PathBuf),
-    /// To the caller, in [`Created::console_master`].
-    Returned,
-}
-
-/// Who may start a created container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// Any process, through the record: `roci start`.
-    Shared,
-    /// Only the holder of [`Created`]; without the gate's FIFO this is quicker. The container dies with its holder.
-    Held,
-}
 
 /// A container that is set up and waits to be started.
 #[derive(Debug)]
@@ -353,45 +290,6 @@ fn clone_child(
         launched.wait_born()?;
     }
     Ok(launched)
-}
-
-/// All lines in one write: the kernel takes a map once.
-fn write_id_map(pid: i32, name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
-    let line = |mapping: &LinuxIdMapping| {
-        format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size())
-    };
-    write_file(&format!("/proc/{pid}/{name}"), &mappings.iter().map(line).collect::<String>())
-}
-
-/// Sets the preference of the out-of-memory killer. Lowering it takes a right that the machine may withhold: then
-/// it stays what it is, and the words to say so are returned.
-fn set_oom_score_adj(pid: i32, wanted: i32) -> Result<Option<String>> {
-    let path = format!("/proc/{pid}/oom_score_adj");
-    match write_file(&path, &wanted.to_string()) {
-        Ok(()) => Ok(None),
-        Err(Error::System { source: rustix::io::Errno::ACCESS | rustix::io::Errno::PERM, .. }) => {
-            Ok(Some(format!("process.oomScoreAdj: the machine does not allow {wanted}")))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn write_file(path: &str, text: &str) -> Result<()> {
-    let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(Error::system("open", path))?;
-    rustix::io::write(&file, text.as_bytes()).map(drop).map_err(Error::system("write", path))
-}
-
-/// Writes the pid so that a reader never finds half of it.
-pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let fail = |operation| Error::system(operation, path.to_string_lossy());
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(CWD, Path::new(&new), flags, Mode::from_raw_mode(0o644))
-        .map_err(fail("create"))?;
-    rustix::io::write(&file, pid.to_string().as_bytes()).map_err(fail("write"))?;
-    rustix::fs::rename(Path::new(&new), path).map_err(fail("rename"))
 }
 
 /// A namespace that is named and turns out to be the host's own is not the container's to change

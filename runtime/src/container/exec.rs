@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
-use super::create::{Console, Stdio, start_by, write_pid_file};
+use super::create::start_by;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, observe};
+use super::request::{Console, Stdio};
+use super::settings::write_pid_file;
 use super::{Id, Status};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};

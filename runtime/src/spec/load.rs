@@ -17,6 +17,11 @@ pub fn load(bundle: &Path) -> Result<Spec> {
     parse(&read(&bundle.join("config.json"))?)
 }
 
+/// Parses the bytes of a `config.json`.
+pub fn parse_spec(text: &[u8]) -> Result<Spec> {
+    parse(text)
+}
+
 /// Loads the process of `exec --process`.
 pub fn parse_process(file: &Path) -> Result<Process> {
     parse(&read(file)?)

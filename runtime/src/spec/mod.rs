@@ -7,5 +7,5 @@ mod load;
 pub mod plan;
 mod validate;
 
-pub use load::{load, parse_process};
+pub use load::{load, parse_process, parse_spec};
 pub use validate::{container, process};
