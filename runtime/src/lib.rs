@@ -10,6 +10,7 @@ pub mod fault;
 pub mod init;
 pub mod monitor;
 pub mod namespaces;
+pub mod network;
 pub mod process;
 pub mod rootfs;
 pub mod security;

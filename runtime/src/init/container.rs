@@ -17,6 +17,7 @@ use super::{Step, StepFailure, terminal};
 use crate::cgroup::Entrance;
 use crate::fault;
 use crate::namespaces::{self, Opened, from_nix};
+use crate::network::bring_up_loopback;
 use crate::rootfs::{self, CgroupView, HostNull, Mounted, Root, Sources};
 use crate::spec::plan::{DevicePlan, Plan, Sysctl};
 use crate::sys::clone::{Cloned, clone3, exit_now};
@@ -54,6 +55,9 @@ impl Child for ContainerChild<'_> {
         self.enter_namespaces(channel)?;
         self.lead_session()?;
         self.name_host()?;
+        if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWNET) {
+            bring_up_loopback().map_err(StepFailure::of(Step::Loopback, "the loopback device"))?;
+        }
         fault::child(30)?;
 
         let null = self.host_null()?;

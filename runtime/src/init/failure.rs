@@ -63,6 +63,8 @@ steps! {
     Console = "set up",
     /// The standard streams.
     Stdio = "set up the stream",
+    /// The network namespace's own device.
+    Loopback = "bring up",
     /// A resource limit.
     Limit = "set the limit",
     /// Users and groups.
