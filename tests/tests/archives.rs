@@ -1,9 +1,11 @@
 //! Images as files, exchanged with other people's programs, and the image verbs on the way.
 
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
-use tests::{Command, Outcome, Sandbox, needs};
+use tests::{Command, Outcome, Sandbox, SmallDisk, needs};
 
 /// podman with storage of its own below the sandbox.
 fn podman(sandbox: &Sandbox, arguments: &[&str]) -> Outcome {
@@ -243,6 +245,60 @@ fn an_image_label_or_annotation_selects_nothing() {
         .run()
         .succeeds()
         .stdout_is("labelled:latest\n");
+}
+
+#[test]
+fn a_full_disk_names_the_store_and_leaves_it_whole() {
+    needs!("root");
+    let mut sandbox = Sandbox::new();
+    let disk = SmallDisk::new(&sandbox, 6 << 20);
+    sandbox.import_busybox();
+    sandbox.rrun(["save", "-o", "plain.tar", "busybox"]).run().succeeds();
+    sandbox.command("gzip").args(["-k", "plain.tar"]).run().succeeds();
+    sandbox.set_root(disk.path().join("root"));
+    sandbox.rrun(["images"]).run().succeeds();
+    // Room for the blob, not for the folder; then for neither.
+    for left in [3 << 20, 1 << 20] {
+        let ballast = disk.fill(left);
+        for file in ["plain.tar", "plain.tar.gz"] {
+            let outcome = sandbox.rrun(["load", "-i", file]).run();
+            outcome.fails(1, &[file, "o space left", "--root"]);
+            sandbox.rrun(["system", "check"]).run().succeeds().stdout_is("0 images checked, no damage\n");
+        }
+        std::fs::remove_file(ballast).expect("it was just made");
+    }
+    sandbox.rrun(["load", "-i", "plain.tar"]).run().succeeds();
+    sandbox.store_is_clean();
+}
+
+#[test]
+fn a_load_killed_at_any_point_leaves_nothing_for_long() {
+    needs!("root");
+    let sandbox = Sandbox::new();
+    sandbox.write("big", vec![7; 40 << 20]);
+    sandbox.command("tar").args(["-cf", "root.tar", "big"]).run().succeeds();
+    let source = Sandbox::new();
+    source
+        .rrun(["import".as_ref(), sandbox.path().join("root.tar").as_os_str(), "big".as_ref()])
+        .run()
+        .succeeds();
+    source
+        .rrun(["save".as_ref(), "-o".as_ref(), sandbox.path().join("big.tar").as_os_str(), "big".as_ref()])
+        .run()
+        .succeeds();
+    for round in 0..25 {
+        let verb: &[&str] =
+            if round % 2 == 0 { &["load", "-i", "big.tar"] } else { &["import", "root.tar", "big"] };
+        let mut running = sandbox.rrun(verb).spawn();
+        std::thread::sleep(Duration::from_millis(round * 9));
+        running.signal(Signal::KILL);
+        running.wait();
+        sandbox.store_is_clean();
+    }
+    sandbox.rrun(["load", "-i", "big.tar"]).run().succeeds();
+    sandbox.rrun(["system", "check"]).run().succeeds().stdout_lacks("left over");
+    let kept = std::fs::read_dir(sandbox.root().join("trash")).map(Iterator::count);
+    assert_eq!(kept.expect("the store is there"), 0);
 }
 
 fn archive() -> Vec<u8> {

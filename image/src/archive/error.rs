@@ -1,6 +1,9 @@
 //! What can be wrong with an archive of images.
 
-use crate::error::Kind;
+use crate::{
+    error::{Error, Kind},
+    store::Store,
+};
 
 /// An error of loading, saving or importing that is about the archive itself.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,14 @@ pub enum ArchiveError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// The store's disk is full.
+    #[error("no space left for the store {} (free space there, or choose another folder with --root)", root.display())]
+    StoreFull {
+        /// Its root folder.
+        root: std::path::PathBuf,
+        /// What did not fit.
+        source: Box<Error>,
+    },
     /// The bytes cannot be read, or are no tar.
     #[error("cannot read the archive")]
     Read(#[source] std::io::Error),
@@ -53,6 +64,16 @@ pub enum ArchiveError {
     /// A `--change` that cannot be applied.
     #[error(transparent)]
     Change(#[from] super::ChangeError),
+}
+
+/// Says whose disk is full where the error only knows a name inside a layer.
+pub(super) fn naming_the_store(error: Error, store: &Store) -> Error {
+    match error {
+        Error::Layer(_) if error.kind() == Kind::NoSpace => {
+            ArchiveError::StoreFull { root: store.root().to_path_buf(), source: Box::new(error) }.into()
+        }
+        error => error,
+    }
 }
 
 impl ArchiveError {
@@ -66,6 +87,7 @@ impl ArchiveError {
             | ArchiveError::NoImage { .. } => Kind::Invalid,
             ArchiveError::MissingMember { .. } => Kind::Corrupt,
             ArchiveError::TooMany { .. } => Kind::Limit,
+            ArchiveError::StoreFull { .. } => Kind::NoSpace,
             ArchiveError::Read(source) | ArchiveError::Write(source) => match source.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::NoSpace,
                 std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => Kind::Corrupt,

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use super::change;
+use super::{change, error::naming_the_store};
 use crate::{
     document::{History, ImageConfig, Timestamp},
     error::{IoContext, Result},
@@ -45,7 +45,7 @@ pub fn import(store: &Store, from: impl Read, options: &ImportOptions) -> Result
     {
         tracing::debug!(%error, "cannot take back a failed import");
     }
-    imported
+    imported.map_err(|error| naming_the_store(error, store))
 }
 
 fn unpack(

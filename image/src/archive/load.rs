@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{ArchiveError, docker, members::Members, oci};
+use super::{ArchiveError, docker, error::naming_the_store, members::Members, oci};
 use crate::{
     digest::Digest,
     error::{IoContext, Result},
@@ -74,7 +74,7 @@ fn all_or_nothing(store: &Store, open: impl FnOnce(&Lease) -> Result<Members>) -
             tracing::debug!(%error, "cannot take back a failed load");
         }
     }
-    entered
+    entered.map_err(|error| naming_the_store(error, store))
 }
 
 fn prepare(store: &Store, lease: &Lease, members: &Members) -> Result<Vec<(Image, Vec<Reference>)>> {

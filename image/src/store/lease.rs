@@ -153,9 +153,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // What cannot be removed now is a dead lease's folder for the next sweep.
-        if let Ok(trashed) = self.store.trash(&self.folder) {
-            remove_quietly(&trashed);
+        // With it goes what a killed program left in the trash. What cannot be removed now is for the next one.
+        let emptied = self.store.trash(&self.folder).and_then(|_| self.store.empty_trash());
+        if let Err(error) = emptied {
+            tracing::debug!(folder = %self.folder.display(), %error, "left for the next lease");
         }
     }
 }
@@ -218,10 +219,4 @@ pub(super) fn random_name() -> String {
         bytes = (now.as_nanos() ^ u128::from(std::process::id()) << 96).to_ne_bytes();
     }
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn remove_quietly(path: &Path) {
-    if let Err(error) = super::remove_tree(path) {
-        tracing::debug!(path = %path.display(), %error, "left in the trash for the next sweep");
-    }
 }
