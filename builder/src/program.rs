@@ -126,15 +126,13 @@ fn finish(
     image: &Image,
     progress: &Progress,
 ) -> Result<()> {
-    for name in &options.names {
-        store
-            .set_name(lease, image, name)
-            .with_context(|| format!("cannot name the image {}", name.familiar()))?;
+    // An image that only becomes an archive is not kept; all names are given in one step, or none.
+    if !options.names.is_empty() || options.output.is_none() {
+        let entry = (image.clone(), options.names.clone());
+        store.enter_all(lease, &[entry]).context("cannot name the image")?;
     }
     if let Some(output) = &options.output {
         crate::export::export(store, image, &options.names, output)?;
-    } else if options.names.is_empty() {
-        store.keep_nameless(lease, image).context("cannot keep the image")?;
     }
     if let Some(path) = &options.id_file {
         fs::write(path, image.id.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
