@@ -1,6 +1,8 @@
 //! Removing a container's folder without making the caller wait for a large one.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
@@ -12,8 +14,9 @@ const ENTRIES: usize = 1000;
 /// Folders within folders that are followed; deeper ones stay in the trash as well.
 const DEPTH: usize = 32;
 
-/// Renames `folder` (`<root>/containers/<id>`) into `<root>/trash` and unlinks it if it is small. The error names
-/// the folder; what stays in the trash is none.
+/// Renames `folder` (`<root>/containers/<id>`) into `<root>/trash` and unlinks what is there, as far as it is little:
+/// this folder first, then what interrupted removals left. The error names the folder; what stays in the trash is
+/// none.
 pub(super) fn remove(folder: &Path) -> Result<(), String> {
     let fail = |errno: Errno| format!("cannot remove {}: {errno}", folder.display());
     let (Some(name), Some(root)) = (folder.file_name(), folder.parent().and_then(Path::parent)) else {
@@ -25,34 +28,42 @@ pub(super) fn remove(folder: &Path) -> Result<(), String> {
         result => result.map_err(fail)?,
     }
     let mut left = ENTRIES;
-    // It is in the trash: whatever stops us now, the next sweep takes it.
-    let _ = empty(trash.as_fd(), Path::new(name), DEPTH, &mut left);
+    // It is in the trash: whatever stops us now, the next one goes on.
+    let _ = remove_tree(trash.as_fd(), Path::new(name), DEPTH, &mut left);
+    let _ = remove_entries(&trash, DEPTH, &mut left);
     Ok(())
 }
 
-/// Unlinks the tree `name` in `parent`, by descriptors and without following links, while `left` lasts.
-fn empty(parent: BorrowedFd<'_>, name: &Path, depth: usize, left: &mut usize) -> Result<(), Errno> {
+/// Removes the tree `name` in `parent`, by descriptors and without following links, while `left` lasts.
+fn remove_tree(parent: BorrowedFd<'_>, name: &Path, depth: usize, left: &mut usize) -> Result<(), Errno> {
     let folder = open_folder(parent, name)?;
-    if depth == 0 {
-        return Err(Errno::TOOBIG);
-    }
-    let listing = Dir::read_from(&folder)?;
-    for entry in listing {
+    remove_entries(&folder, depth.checked_sub(1).ok_or(Errno::TOOBIG)?, left)?;
+    gone(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR))
+}
+
+fn remove_entries(folder: &OwnedFd, depth: usize, left: &mut usize) -> Result<(), Errno> {
+    for entry in Dir::read_from(folder)? {
         let entry = entry?;
-        let entry_name = entry.file_name();
-        if entry_name == c"." || entry_name == c".." {
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
             continue;
         }
         *left = left.checked_sub(1).ok_or(Errno::TOOBIG)?;
         if entry.file_type() == FileType::Directory {
-            use std::os::unix::ffi::OsStrExt;
-            let name = Path::new(std::ffi::OsStr::from_bytes(entry_name.to_bytes()));
-            empty(folder.as_fd(), name, depth - 1, left)?;
+            gone(remove_tree(folder.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())), depth, left))?;
         } else {
-            rustix::fs::unlinkat(&folder, entry_name, AtFlags::empty())?;
+            gone(rustix::fs::unlinkat(folder, name, AtFlags::empty()))?;
         }
     }
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+    Ok(())
+}
+
+/// Several processes may empty the trash at once.
+fn gone(removed: Result<(), Errno>) -> Result<(), Errno> {
+    match removed {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed,
+    }
 }
 
 fn open_folder(parent: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
@@ -86,6 +97,15 @@ mod tests {
         assert_eq!(std::fs::read_dir(root.path().join("containers")).unwrap().count(), 0);
         assert!(root.path().join("outside/kept").exists());
         remove(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_an_interrupted_removal_left_goes_too() {
+        let (root, folder) = store(3);
+        std::fs::create_dir_all(root.path().join("trash/older/upper")).unwrap();
+        std::fs::write(root.path().join("trash/stray"), "").unwrap();
+        remove(&folder).unwrap();
+        assert_eq!(std::fs::read_dir(root.path().join("trash")).unwrap().count(), 0);
     }
 
     #[test]
