@@ -70,8 +70,6 @@ pub struct CheckReport {
 pub struct Leftovers {
     /// Leases of processes that are gone.
     pub leases: usize,
-    /// Containers that ended unseen and were to go.
-    pub containers: usize,
     /// Entries of the trash.
     pub trash: usize,
     /// Blobs that nothing refers to.
@@ -190,7 +188,6 @@ impl Store {
         let trash = self.path("trash");
         let mut leftovers = Leftovers { strays: strays.len(), ..Leftovers::default() };
         leftovers.leases = self.lease_folders()?.iter().filter(|folder| is_dead(folder)).count();
-        leftovers.containers = self.dead_containers()?.len();
         leftovers.trash = fs::read_dir(&trash).at("list", &trash)?.count();
         for kept in garbage {
             match kept {

@@ -41,7 +41,7 @@ impl Store {
     /// way, so one interrupted program costs the next one a moment, not the disk.
     pub fn lease(&self, purpose: &str) -> Result<Lease> {
         self.forget_unsynced_work()?;
-        if self.has_dead_lease() || self.dead_containers().is_ok_and(|dead| !dead.is_empty()) {
+        if self.has_dead_lease() {
             self.sweep()?;
         }
         // Shared: a sweeper, who holds it exclusively, never sees a lease without its lock.

@@ -8,8 +8,7 @@
 //! <root>/layers/<hex>/       unpacked layer: root/ is an overlay lowerdir; <hex> is a diff id, or a chain id
 //! <root>/leases/<id>/        lock (held while alive), tmp/, and one empty file blob-<hex> or layer-<hex> per result
 //! <root>/cache/              build cache; what its entries mention survives a sweep, but is no root of collection
-//! <root>/containers/<id>/    container.json: `image` is the digest of the manifest that it uses; with `remove` true,
-//!                            the folder is garbage once its `lock` file exists and nobody holds a lock on it
+//! <root>/containers/<id>/    container.json: `image` is the digest of the manifest that it uses; its owner removes it
 //! <root>/trash/              renamed here first, deleted later by nobody's hot path
 //! ```
 //!

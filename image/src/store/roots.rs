@@ -1,10 +1,6 @@
 //! What must not be collected.
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use serde::Deserialize;
 
@@ -35,9 +31,6 @@ pub(super) struct User {
 #[derive(Deserialize)]
 struct ContainerRecord {
     image: Option<Digest>,
-    /// Nobody asks for the container once it has ended.
-    #[serde(default)]
-    remove: bool,
 }
 
 impl Store {
@@ -60,18 +53,8 @@ impl Store {
 
     /// The containers that use images. A record that cannot be read stops the caller: what it protects is unknown.
     pub(super) fn users(&self) -> Result<Vec<User>> {
-        Ok(self.containers()?.0)
-    }
-
-    /// Folders of containers that were to go at their end, which came unseen: whoever ran them held a lock on the
-    /// folder's file `lock`, and it is free. One without that file counts as alive.
-    pub(super) fn dead_containers(&self) -> Result<Vec<PathBuf>> {
-        Ok(self.containers()?.1)
-    }
-
-    fn containers(&self) -> Result<(Vec<User>, Vec<PathBuf>)> {
         let folder = self.containers_dir();
-        let (mut users, mut dead) = (Vec::new(), Vec::new());
+        let mut users = Vec::new();
         for entry in fs::read_dir(&folder).at("list", &folder)? {
             let entry = entry.at("list", &folder)?;
             let path = entry.path().join("container.json");
@@ -85,13 +68,11 @@ impl Store {
             };
             let record: ContainerRecord = serde_json::from_slice(&bytes)
                 .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
-            if record.remove && entry.path().join("lock").exists() && is_dead(&entry.path()) {
-                dead.push(entry.path());
-            } else if let Some(manifest) = record.image {
+            if let Some(manifest) = record.image {
                 users.push(User { id: entry.file_name().to_string_lossy().into_owned(), manifest });
             }
         }
-        Ok((users, dead))
+        Ok(users)
     }
 
     /// Adds an image with all it is made of. A damaged one keeps what can still be read of it.

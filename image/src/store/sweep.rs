@@ -18,8 +18,6 @@ use crate::{
 pub struct Swept {
     /// Folders of dead leases.
     pub leases: u64,
-    /// Folders of containers that ended unseen and were to go.
-    pub containers: u64,
     /// Blobs that nothing referred to.
     pub blobs: Vec<Digest>,
     /// Layers that nothing referred to.
@@ -52,10 +50,6 @@ impl Store {
                     swept.leases += 1;
                 }
             }
-        }
-        for folder in self.dead_containers()? {
-            self.trash(&folder)?;
-            swept.containers += 1;
         }
         let reachable = self.reachable(&hold)?;
         let (garbage, strays) = self.unreferenced(&reachable)?;

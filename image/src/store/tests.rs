@@ -188,25 +188,6 @@ fn what_a_container_uses_stays() {
 }
 
 #[test]
-fn a_container_that_ended_unseen_protects_nothing() {
-    let (_folder, store) = store();
-    let image = named(&store, "a", &["one"]);
-    let folder = container(&store, "c1", &image);
-    let record = format!(r#"{{"image":"{}","remove":true}}"#, image.manifest);
-    fs::write(folder.join("container.json"), record).unwrap();
-    assert_eq!(store.remove("a", false).unwrap_err().kind(), Kind::InUse, "no lock file yet");
-    let alive = fs::File::create(folder.join("lock")).unwrap();
-    rustix::fs::flock(&alive, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    assert_eq!(store.remove("a", false).unwrap_err().kind(), Kind::InUse);
-    drop(alive);
-    assert_eq!(store.check(false).unwrap().leftovers.containers, 1);
-    store.remove("a", false).unwrap();
-    drop(store.lease("the next program").unwrap());
-    assert!(!folder.exists());
-    assert_clean(&store);
-}
-
-#[test]
 fn a_container_record_that_cannot_be_read_stops_removal() {
     let (_folder, store) = store();
     let image = named(&store, "a", &["one"]);

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{Global, each, print};
+use crate::containers::Containers;
 
 /// Options of `rmi`.
 #[derive(Debug, Args)]
@@ -18,6 +19,8 @@ pub struct Arguments {
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
     let store = global.store()?;
+    // A container whose monitor was killed no longer uses its image.
+    Containers::new(&store, &global.state()).sweep()?;
     each(&arguments.images, |name| {
         let removed =
             store.remove(name, arguments.force).with_context(|| format!("cannot remove image {name}"))?;

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use image::store::CheckReport;
 
 use super::{Global, print};
+use crate::containers::Containers;
 
 /// What can be done for the store.
 #[derive(Debug, Subcommand)]
@@ -24,6 +25,8 @@ pub struct CheckArguments {
 pub fn run(global: &Global, verb: &Verb) -> Result<u8> {
     let Verb::Check(CheckArguments { repair }) = verb;
     let store = global.store()?;
+    // What a killed monitor left is freed by whoever comes next; a check is not needed for that, nor disturbed by it.
+    Containers::new(&store, &global.state()).sweep()?;
     let report =
         store.check(*repair).with_context(|| format!("cannot check the store {}", store.root().display()))?;
     print(&describe(&report))?;
@@ -36,7 +39,6 @@ fn describe(report: &CheckReport) -> String {
     if let Some(swept) = report.repaired.as_ref().filter(|swept| !swept.is_empty()) {
         let counts = [
             (swept.leases as usize, "dead lease"),
-            (swept.containers as usize, "dead container"),
             (swept.blobs.len(), "blob"),
             (swept.layers.len(), "layer"),
             (swept.strays as usize, "stray file"),
@@ -47,7 +49,6 @@ fn describe(report: &CheckReport) -> String {
     if !left.is_empty() {
         let counts = [
             (left.leases, "dead lease"),
-            (left.containers, "dead container"),
             (left.trash, "entry of the trash"),
             (left.blobs, "unreferenced blob"),
             (left.layers, "unreferenced layer"),
