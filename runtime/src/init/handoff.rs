@@ -143,6 +143,9 @@ impl PreparedProcess<'_> {
         fault::child(41)?;
         if !plan.no_new_privileges {
             // Without the promise to gain no privileges only CAP_SYS_ADMIN may load a filter: before it is dropped.
+            if self.filter.is_some() {
+                CapabilityPlan::raise().map_err(failed("the effective set"))?;
+            }
             self.load_filter()?;
         }
         self.capabilities.apply().map_err(failed("the capabilities"))?;

@@ -198,6 +198,13 @@ impl CapabilityPlan {
         thread::set_keep_capabilities(true)
     }
 
+    /// Makes all that survived the change of user effective again, for the steps between it and [`Self::apply`] that
+    /// only a privileged process may take.
+    pub fn raise() -> Result<(), Errno> {
+        let held = thread::capabilities(None)?;
+        thread::set_capabilities(None, CapabilitySets { effective: held.permitted, ..held })
+    }
+
     /// Sets the final sets, after the change of user.
     pub fn apply(&self) -> Result<(), Errno> {
         thread::set_keep_capabilities(false)?;
