@@ -212,12 +212,14 @@ fn build(
         gate,
     };
     fault::point(6)?;
+    // Before the child exists: a device rule takes effect write by write, and between two of them the child could not
+    // make its devices.
+    let notices = cgroup.apply(plan.resources.as_ref())?;
+    clamped.extend(notices.iter().map(ToString::to_string));
     let launched = clone_child(plan, &joined, flags, entrance.clone_target(), &mut child)?;
     // Our copies of the container's descriptors would keep its pipes open.
     drop(child);
     fault::point(10)?;
-    let notices = cgroup.apply(plan.resources.as_ref())?;
-    clamped.extend(notices.iter().map(ToString::to_string));
     if let Some(wanted) = plan.process.oom_score_adj {
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
     }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! parent                                    child (one clone3, born in its namespaces and v2 cgroup)
+//!   cgroup, its limits
 //!   write id maps        -- IdsMapped -->     become root of the user namespace
-//!   apply limits                              enter v1 cgroups, names, mounts, devices, masks, pivot
+//!                                             enter v1 cgroups, names, mounts, devices, masks, pivot
 //!   take the terminal    <-- Console ---      terminal
 //!                        <-- Ready ----       user, capabilities, directory, command found
 //!   record, pid file     --- Start ---->      (gate) filter, exec: the channel closes by itself

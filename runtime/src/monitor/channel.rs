@@ -246,7 +246,11 @@ fn make_folder(path: &Path) -> Result<(), Errno> {
             // The first of its kind since the boot.
             Some(parent) => {
                 make_folder(parent)?;
-                rustix::fs::mkdir(path, Mode::RWXU)
+                match rustix::fs::mkdir(path, Mode::RWXU) {
+                    // Another of its kind, at the same moment.
+                    Err(Errno::EXIST) => Ok(()),
+                    result => result,
+                }
             }
             None => Err(Errno::NOENT),
         },
