@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -74,8 +74,10 @@ impl<'a> Sink<'a> {
             Sink::Folder { path } => {
                 // A name appears complete: a reader of the folder sees the old index or the new one.
                 let (path, beside) = (path.join(name), path.join(format!("{name}.new")));
-                let mut file = File::create(&beside).at("create", &beside)?;
+                let mut file =
+                    BufWriter::with_capacity(256 << 10, File::create(&beside).at("create", &beside)?);
                 fill(&mut file)?;
+                file.flush().at("write", &beside)?;
                 fs::rename(&beside, &path).at("rename", path)?;
                 Ok(())
             }

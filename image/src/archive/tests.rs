@@ -355,6 +355,38 @@ fn names_in_an_archive_do_not_become_paths() {
 }
 
 #[test]
+fn a_layer_that_reaches_out_is_refused() {
+    let here = world();
+    here.image("a:1", &[("file", "content")]);
+    let good = Parts::of(&here.save(&["a:1"], Format::OciArchive));
+    let outside = here.path("outside");
+    fs::write(&outside, "kept").unwrap();
+    let up = format!("{}{}", "../".repeat(30), outside.display()).replace("//", "/");
+    for hostile in [up.as_str(), "../x", "a/../../x", ".wh..wh.x", "\u{1}/.wh..."] {
+        let mut bytes = tar_of(&[("0", "evil")]);
+        // The library that writes this tar would refuse the name.
+        bytes[..hostile.len()].copy_from_slice(hostile.as_bytes());
+        let sum: u32 = bytes[..512]
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+            .sum();
+        bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let mut bad = good.clone();
+        let (digest, size) = bad.blob(&bytes);
+        bad.rewrite(|manifest, config| {
+            manifest["layers"][0]["digest"] = json!(digest);
+            manifest["layers"][0]["size"] = json!(size);
+            config["rootfs"]["diff_ids"][0] = json!(digest);
+        });
+        if let Ok((_, there)) = here.load_elsewhere(&bad.archive()) {
+            assert!(there.store.check(false).unwrap().is_sound(), "{hostile}: taken for a name inside");
+        }
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "kept", "{hostile}");
+    }
+}
+
+#[test]
 fn indexes_are_walked_within_bounds() {
     let here = world();
     let image = here.image("a:1", &[("file", "content")]);

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufWriter, IsTerminal},
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -63,7 +64,10 @@ fn to_standard_output(store: &Store, images: &[Saved], format: Format) -> Result
     let Some(format) = archive_format(format) else {
         bail!("a folder cannot be written to standard output: use -o FOLDER")
     };
-    Ok(archive::save(store, images, format, &mut io::stdout().lock())?)
+    // Not through the standard library's, which looks for ends of lines.
+    let mut output =
+        BufWriter::with_capacity(256 << 10, File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    Ok(archive::save(store, images, format, &mut output)?)
 }
 
 /// A regular file appears complete or not at all; a pipe or device is written as it is.
