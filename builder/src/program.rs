@@ -114,15 +114,8 @@ fn build(options: &Options) -> Result<()> {
         runner: Runner { roci: runtime::container::roci_path(), state: options.state.clone() },
         progress: &progress,
     };
-    let finished = build
-        .run()
-        .map_err(anyhow::Error::from)
-        .and_then(|image| finish(options, &store, &lease, &image, &progress));
-    drop(lease);
-    // What killed programs renamed and had no time to delete. Whoever waits for the result has it by now; what cannot
-    // be deleted stays for the next one.
-    let _ = store.empty_trash();
-    finished
+    let image = build.run()?;
+    finish(options, &store, &lease, &image, &progress)
 }
 
 /// Names the image, writes what was asked for, and tells.

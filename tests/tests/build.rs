@@ -186,8 +186,8 @@ fn archives_are_unpacked_by_content() {
         "FROM busybox\nADD base /unpacked\nADD --chown=7:8 base.txt /owned/\nADD --unpack=false base /asis\nADD plain.gz /\n",
     )]);
     let archive = busybox_archive();
-    fs::copy(&archive, sandbox.path().join("context/base")).unwrap();
-    fs::copy(&archive, sandbox.path().join("context/base.txt")).unwrap();
+    fs::copy(archive, sandbox.path().join("context/base")).unwrap();
+    fs::copy(archive, sandbox.path().join("context/base.txt")).unwrap();
     fs::write(sandbox.path().join("context/plain.gz"), "not a gzip").unwrap();
     build(&sandbox, &[]);
     let script =
