@@ -10,6 +10,7 @@
 //!   was made from changed meanwhile;
 //! - a program of a RUN sees nothing of the caller but what the command line names ([`run`]).
 
+mod architecture;
 pub mod build;
 pub mod copy;
 mod error;

@@ -20,6 +20,7 @@ use runtime::spec::from_image::{
 };
 use rustix::pipe::PipeFlags;
 
+use super::architecture;
 use super::error::{Error, StepError};
 use super::made::{Workspace, make_directory, unknown_user};
 use super::rooted::{Last, Missing, Owner, Place, walk};
@@ -29,6 +30,8 @@ use crate::progress::{Label, Progress};
 
 /// Host name of every step, so that it cannot end up in results by chance.
 const HOSTNAME: &str = "rbuild";
+/// How `roci run` ends if the program cannot be executed.
+const NOT_EXECUTABLE: i32 = 126;
 /// Lines of output repeated in the message of a failed step.
 const LAST_LINES: usize = 10;
 /// Longest line of output kept whole, in bytes; a longer one is shown in pieces.
@@ -79,7 +82,7 @@ impl Runner {
         let (status, last) = self.spawn(&id, &bundle, work, |line| progress.output(label, line))?;
         // Also after a failure, although the layer is thrown away: errors show up early.
         stubs.remove(work.root())?;
-        if status.success() { Ok(()) } else { Err(failure(step, status, &last)) }
+        if status.success() { Ok(()) } else { Err(failure(step, work, status, &last)) }
     }
 
     /// Starts `roci run` and reads what the container prints until it ends.
@@ -216,7 +219,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
 }
 
 /// The message for a program that did not end with 0.
-fn failure(step: &RunStep, status: ExitStatus, last: &VecDeque<String>) -> StepError {
+fn failure(step: &RunStep, work: &Workspace<'_>, status: ExitStatus, last: &VecDeque<String>) -> StepError {
     let message = match (status.code(), status.signal()) {
         (Some(code), _) => format!("the command ended with exit code {code}"),
         (None, Some(signal)) => format!("the runtime was killed by signal {signal}"),
@@ -227,7 +230,14 @@ fn failure(step: &RunStep, status: ExitStatus, last: &VecDeque<String>) -> StepE
         let lines: Vec<&str> = last.iter().map(String::as_str).collect();
         notes.push(format!("last output:\n  {}", lines.join("\n  ")));
     }
-    StepError::Told { message, notes, helps: Vec::new() }
+    let mut helps = Vec::new();
+    if status.code() == Some(NOT_EXECUTABLE)
+        && let Some(theirs) = architecture::foreign(work.root(), step)
+    {
+        notes.push(format!("the program is for {theirs}, this machine is {}", architecture::ours()));
+        helps.push("use a base image of this machine, or register an emulator with binfmt_misc".to_owned());
+    }
+    StepError::Told { message, notes, helps }
 }
 
 fn shown_command(command: &RunCommand) -> String {
