@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use image::document::{Platform, Timestamp};
 use image::store::{Image, Store};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -14,6 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use crate::cache::index::Index;
 use crate::cli::{self, Options, Request};
 use crate::dockerfile::diagnostic::Style;
+use crate::dockerfile::directives::check_options;
 use crate::dockerfile::{Diagnostic, Dockerfile, Matcher, lint};
 use crate::execute::ignored::Ignored;
 use crate::execute::rooted::{Last, Missing, Place, walk};
@@ -26,6 +27,8 @@ use crate::progress::Progress;
 const LARGEST_FILE: u64 = 16 << 20;
 /// The time of everything made, as reproducible builds set it.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// Replaces the directive `check` of the file.
+const CHECK: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
 /// Findings that were already shown in full: the process only has to fail.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +81,15 @@ fn style() -> Style {
 fn build(options: &Options) -> Result<()> {
     let progress = Progress::stderr(options.quiet);
     let context = open_context(&options.context)?;
-    let (file, ignore_name) = read_dockerfile(options, &context)?;
-    let ignore = read_ignore(&ignore_name, &context)?;
-    for warning in lint::check(&file).iter().chain(&lint::copy_ignored_file(&file, &ignore)) {
-        progress.diagnostic(warning);
+    let (mut file, ignore_name) = read_dockerfile(options, &context)?;
+    if let Some((_, value)) = options.build_args.iter().rev().find(|(name, _)| name == CHECK) {
+        file.directives.check =
+            check_options(value).map_err(|error| anyhow!("--build-arg {CHECK}: {error}"))?;
     }
+    let ignore = read_ignore(&ignore_name, &context)?;
+    let mut findings = lint::check(&file);
+    findings.extend(lint::copy_ignored_file(&file, &ignore));
+    findings.iter().for_each(|finding| progress.diagnostic(finding));
 
     let store = Store::open(&options.root).context("cannot open the image store")?;
     let lease = store.lease("rbuild").context("cannot work in the image store")?;
@@ -96,8 +103,11 @@ fn build(options: &Options) -> Result<()> {
     };
     let plan =
         Plan::make(&file, &plan_options, &StoreImages(&store)).map_err(|failure| framed(&[*failure]))?;
-    for warning in &plan.warnings {
-        progress.diagnostic(warning);
+    let planned = plan.warnings.iter().filter(|warning| !lint::is_skipped(&file, warning));
+    planned.clone().for_each(|warning| progress.diagnostic(warning));
+    if file.directives.check.error {
+        let failed = findings.iter().chain(planned).filter(|finding| finding.name.is_some()).count();
+        ensure!(failed == 0, "{failed} findings, and check=error=true makes them errors");
     }
     let source = SourceTree::context(&context.path, Box::new(Ignored(ignore.clone())), &store.cache_dir())
         .map_err(|errno| anyhow!("cannot read the context {}: {errno}", context.path.display()))?;
@@ -299,6 +309,8 @@ impl Images for StoreImages<'_> {
 
     fn names(&self) -> Vec<String> {
         let images = self.0.images().unwrap_or_default();
-        images.iter().flat_map(|image| &image.names).map(image::reference::Reference::familiar).collect()
+        // Each as people write it: the usual tag is left out.
+        let names = images.iter().flat_map(|image| &image.names).map(image::reference::Reference::familiar);
+        names.map(|name| name.strip_suffix(":latest").map_or(name.clone(), str::to_owned)).collect()
     }
 }

@@ -14,6 +14,20 @@ use crate::dockerfile::Lookup;
 /// Arguments that RUN sees without ARG, and that identify nothing.
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
+/// Arguments that are addressed to the builder, not to a file.
+const SPECIAL: [&str; 10] = [
+    "BUILDKIT_SYNTAX",
+    "BUILDKIT_DOCKERFILE_CHECK",
+    "BUILDKIT_INLINE_CACHE",
+    "BUILDKIT_MULTI_PLATFORM",
+    "BUILDKIT_SANDBOX_HOSTNAME",
+    "BUILDKIT_CACHE_MOUNT_NS",
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+    "BUILDKIT_BUILD_NAME",
+    "BUILDKIT_SBOM_SCAN_CONTEXT",
+    "BUILDKIT_SBOM_SCAN_STAGE",
+];
+
 /// `--build-arg` options, in order; the last of a name counts.
 #[derive(Debug, Default)]
 pub struct BuildArgs {
@@ -62,7 +76,7 @@ pub fn is_proxy(name: &str) -> bool {
 }
 
 fn is_predefined(name: &str) -> bool {
-    is_proxy(name) || name == "SOURCE_DATE_EPOCH" || name == "BUILDKIT_SYNTAX"
+    is_proxy(name) || name == "SOURCE_DATE_EPOCH" || SPECIAL.contains(&name)
 }
 
 /// The values that the machine and the target give: declared by `ARG NAME` to be seen.
