@@ -36,7 +36,7 @@ pub struct Attributes {
     pub seconds: i64,
     /// The part of the modification time below a second, in nanoseconds.
     pub nanoseconds: u32,
-    /// What [`is_kept`] lets through, sorted by name.
+    /// Those that a layer may carry (file capabilities and the users' own), sorted by name.
     pub xattrs: Vec<Xattr>,
 }
 
