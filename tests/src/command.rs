@@ -188,7 +188,10 @@ impl Running {
     /// If it does not before the deadline or the end of the program.
     pub fn wait_for_stdout(&mut self, text: &str) {
         while !self.stdout.text().contains(text) {
-            let ended = matches!(self.child.try_wait(), Ok(Some(_))) && !self.stdout.text().contains(text);
+            // What an ended program wrote may still be on its way to us.
+            let ended = matches!(self.child.try_wait(), Ok(Some(_)))
+                && self.stdout.finish(Instant::now() + OUTPUT_GRACE)
+                && !self.stdout.text().contains(text);
             if ended || Instant::now() > self.ends {
                 let stderr = self.stderr.text();
                 panic!(

@@ -44,6 +44,12 @@ fn usage(error: &clap::Error) -> ExitCode {
         report(&format!("{verb} is not available in this version yet (see rrun --help for what is)"));
         return ExitCode::from(OUR_FAILURE);
     }
+    if let Some(option) = cli::later::run_option_in(error) {
+        report(&format!(
+            "run: {option} is not available in this version yet (see rrun run --help for what is)"
+        ));
+        return ExitCode::from(OUR_FAILURE);
+    }
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // Nothing is left to tell anybody when this fails.

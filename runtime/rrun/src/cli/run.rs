@@ -249,11 +249,11 @@ fn make_source(path: &Path) -> Result<()> {
 fn find(store: &Store, name: &str) -> Result<Image> {
     store.find(name).map_err(|error| {
         let near = near_names(store, name);
-        let error = anyhow::Error::from(error);
-        match near.is_empty() {
-            true => error.context(format!("cannot run image {name}")),
-            false => error.context(format!("cannot run image {name}; did you mean {}", near.join(" or "))),
-        }
+        let help = match near.is_empty() {
+            true => "images are not fetched yet, make one with rbuild, rrun load or rrun import".to_owned(),
+            false => format!("here is {}", near.join(", ")),
+        };
+        anyhow::anyhow!("cannot run {name}: {error} ({help})")
     })
 }
 
