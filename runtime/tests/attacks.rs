@@ -271,9 +271,10 @@ fn users_and_groups_are_exactly_those_asked_for() {
 
 #[test]
 fn the_filter_holds_in_run_and_exec() {
-    for promise in [true, false] {
+    for (promise, user) in [(true, 0), (false, 0), (true, 1000), (false, 1000)] {
         let mut bundle = Bundle::new(&["true"]);
         bundle.set("/process/noNewPrivileges", json!(promise));
+        bundle.set("/process/user", json!({ "uid": user, "gid": user }));
         bundle.set(
             "/linux/seccomp",
             json!({

@@ -292,3 +292,53 @@ fn the_cgroup_cannot_be_left_upwards() {
     let output = Command::new("ls").arg("/sys/fs/cgroup").output().unwrap();
     assert!(output.status.success());
 }
+
+/// Runs the container on a host whose mounts are shared, as systemd makes them, and returns the host's mounts after.
+fn run_on_shared_host(bundle: &Bundle) -> String {
+    bundle.write_config();
+    let script = format!(
+        "mount --make-rshared / && {} --root {} run {} >&2 && cat /proc/self/mountinfo",
+        common::ROCI,
+        bundle.state_root().display(),
+        bundle.id
+    );
+    let output = Command::new("unshare")
+        .args(["-m", "--propagation", "unchanged", "sh", "-c", &script])
+        .current_dir(bundle.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn mounts_reach_a_shared_host_only_where_asked() {
+    let shared = tempfile::Builder::new().prefix("roci-shared-").tempdir().unwrap();
+    fs::create_dir(shared.path().join("in")).unwrap();
+    for (root, bind, arrives) in [
+        ("", "rslave", false),
+        ("", "rprivate", false),
+        ("rslave", "rshared", false),
+        ("rprivate", "rshared", false),
+        ("rshared", "rslave", false),
+        ("rshared", "rshared", true),
+        ("shared", "rshared", true),
+    ] {
+        let mut bundle = Bundle::new(&["true"]);
+        bundle.set("/linux/rootfsPropagation", json!(root));
+        for set in ["bounding", "effective", "permitted"] {
+            bundle.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_ADMIN"]));
+        }
+        bundle.set(
+            "/mounts/-",
+            json!({ "destination": "/shared", "source": shared.path(), "options": ["rbind", bind] }),
+        );
+        bundle.shell("mount -t tmpfs inside /shared/in && mount -t tmpfs inside /tmp");
+        let mounts = run_on_shared_host(&bundle);
+        let inside: Vec<&str> = mounts.lines().filter(|line| line.contains(" inside ")).collect();
+        assert_eq!(inside.len(), usize::from(arrives), "{root} {bind}: {inside:?}");
+        // Nothing of the host went away, and nothing of the container's set-up arrived.
+        assert!(mounts.lines().any(|line| line.contains(" /proc ")), "{root} {bind}");
+        assert!(!mounts.contains("roci-test-"), "{root} {bind}: {mounts}");
+    }
+}

@@ -1,8 +1,8 @@
 //! Attaching the root file system in the container's mount namespace, and pivoting to it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
 
@@ -38,11 +38,15 @@ impl<'a> Root<'a> {
     pub fn pivot(self) -> Result<(), StepFailure> {
         let failed =
             |step| move |errno| StepFailure { step, object: "the root file system".to_owned(), errno };
+        // Mounts of the host that are peers of those here must not be unmounted there: they are cut off first, and
+        // for that the old root needs a handle, as "." will mean the new one.
+        let shared = self.plan.propagation.kind == libc::MS_SHARED;
+        let old = if shared { Some(old_root().map_err(failed(Step::Pivot))?) } else { None };
         rustix::process::fchdir(self.handle).map_err(failed(Step::Pivot))?;
         // With one place for both the old root ends up on top of the new one, whose last mount is then the old.
         rustix::process::pivot_root(".", ".").map_err(failed(Step::Pivot))?;
-        if self.plan.propagation.kind == libc::MS_SHARED {
-            // Peers of the host's mounts must not be unmounted there.
+        if let Some(old) = old {
+            rustix::process::fchdir(&old).map_err(failed(Step::Pivot))?;
             rustix::mount::mount_change(".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
                 .map_err(failed(Step::Propagation))?;
         }
@@ -62,6 +66,10 @@ impl<'a> Root<'a> {
         }
         if attributes.is_empty() { Ok(()) } else { mount_setattr(self.handle.as_fd(), &attributes, false) }
     }
+}
+
+fn old_root() -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn isolate(propagation: Propagation) -> Result<(), Errno> {
