@@ -25,6 +25,8 @@ use crate::progress::Progress;
 
 /// Largest Dockerfile or ignore file that is read, in bytes.
 const LARGEST_FILE: u64 = 16 << 20;
+/// Stack of a build, in bytes; memory is taken only as it is used.
+const STACK: usize = 64 << 20;
 /// The time of everything made, as reproducible builds set it.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Replaces the directive `check` of the file.
@@ -41,8 +43,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
         Request::Print(text) => {
             std::io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
         }
-        Request::Build(options) => build(&options),
+        Request::Build(options) => with_room(|| build(&options)),
     }
+}
+
+/// Runs on a stack that is large enough for stages based on stages as deep as a file may have them; the main thread's
+/// depends on the caller's limits.
+fn with_room(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new().name("build".to_owned()).stack_size(STACK);
+        let worker = worker.spawn_scoped(scope, work).context("cannot start a thread")?;
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Shows why the program failed.

@@ -360,3 +360,16 @@ fn checks_are_shown_skipped_and_enforced() {
     let argument = ["--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all", "-t", "made", "context"];
     sandbox.rbuild(argument).run().succeeds().stderr_lacks("JSONArgsRecommended");
 }
+
+#[test]
+fn stages_are_based_on_stages_as_deep_as_they_may_be() {
+    needs!("root");
+    let sandbox = context(&[]);
+    let bases: String = (1..500).map(|n| format!("FROM s{} AS s{n}\nENV LAST={n}\n", n - 1)).collect();
+    build(&sandbox, &format!("FROM busybox AS s0\n{bases}")).succeeds();
+    assert!(config(&sandbox)["Env"].to_string().contains("LAST=499"));
+    let copies: String =
+        (1..500).map(|n| format!("FROM scratch AS s{n}\nCOPY --from=s{} /bin/echo /bin/\n", n - 1)).collect();
+    build(&sandbox, &format!("FROM busybox AS s0\n{copies}FROM busybox\nCOPY --from=nothing / /\n"))
+        .fails(1, &["nothing"]);
+}
