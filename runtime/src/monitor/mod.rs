@@ -16,3 +16,4 @@ pub mod protocol;
 mod removal;
 pub mod server;
 pub mod stdio;
+mod wire;

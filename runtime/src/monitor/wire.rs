@@ -1,0 +1,170 @@
+//! The wire form of [`super::protocol`]: header, fields, kinds and tags. It never changes, it only grows.
+
+use super::protocol::{CRITICAL, DecodeError, MAX_MESSAGE};
+use crate::process::Exit;
+
+const MAGIC: [u8; 4] = *b"hull";
+const FRAMING: u16 = 1;
+const HEADER: usize = 16;
+
+/// Bit of a kind: the message is a reply.
+pub(super) const REPLY: u16 = 0x8000;
+
+// Kinds and tags. A number once given is never given to anything else.
+pub(super) const HELLO: u16 = 1;
+pub(super) const STATUS: u16 = 2;
+pub(super) const SIGNAL: u16 = 3;
+pub(super) const RESIZE: u16 = 4;
+pub(super) const WAIT: u16 = 5;
+pub(super) const DONE: u16 = 6;
+pub(super) const ERROR: u16 = 7;
+pub(super) const TAG_VERSION: u16 = 1;
+pub(super) const TAG_NUMBER: u16 = 2;
+pub(super) const TAG_ROWS: u16 = 3;
+pub(super) const TAG_COLUMNS: u16 = 4;
+pub(super) const TAG_PHASE: u16 = 5;
+pub(super) const TAG_PID: u16 = 6;
+pub(super) const TAG_EXIT_CODE: u16 = 7;
+pub(super) const TAG_EXIT_SIGNAL: u16 = 8;
+pub(super) const TAG_ERROR_KIND: u16 = 9;
+pub(super) const TAG_TEXT: u16 = 10;
+
+/// A message being written, in fixed storage.
+#[derive(Debug)]
+pub struct Packet {
+    bytes: [u8; MAX_MESSAGE],
+    length: usize,
+}
+
+impl Packet {
+    /// The encoded message.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    pub(super) fn new(kind: u16, sequence: u32) -> Packet {
+        let mut packet = Packet { bytes: [0; MAX_MESSAGE], length: HEADER };
+        packet.bytes[0..4].copy_from_slice(&MAGIC);
+        packet.bytes[4..6].copy_from_slice(&FRAMING.to_le_bytes());
+        packet.bytes[6..8].copy_from_slice(&kind.to_le_bytes());
+        packet.bytes[8..12].copy_from_slice(&sequence.to_le_bytes());
+        packet
+    }
+
+    /// Appends a field. Every field of every message fits together: the longest is one text of [`MAX_TEXT`].
+    pub(super) fn field(mut self, tag: u16, value: &[u8]) -> Packet {
+        let end = self.length + 4 + value.len();
+        debug_assert!(end <= MAX_MESSAGE);
+        let (Ok(length), true) = (u16::try_from(value.len()), end <= MAX_MESSAGE) else { return self };
+        self.bytes[self.length..self.length + 2].copy_from_slice(&tag.to_le_bytes());
+        self.bytes[self.length + 2..self.length + 4].copy_from_slice(&length.to_le_bytes());
+        self.bytes[self.length + 4..end].copy_from_slice(value);
+        self.length = end;
+        let payload = (end - HEADER) as u16;
+        self.bytes[12..14].copy_from_slice(&payload.to_le_bytes());
+        self
+    }
+
+    pub(super) fn number(self, tag: u16, value: u32) -> Packet {
+        self.field(tag, &value.to_le_bytes())
+    }
+}
+
+/// A framed message whose fields have been walked once, so that every lookup stays inside the packet.
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    pub(super) sequence: u32,
+    fields: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Message<'a>, DecodeError> {
+        if bytes.len() < HEADER {
+            return Err(DecodeError::Garbage("shorter than a header"));
+        }
+        if bytes.len() > MAX_MESSAGE {
+            return Err(DecodeError::Garbage("longer than a message may be"));
+        }
+        let (header, fields) = bytes.split_at(HEADER);
+        if header[0..4] != MAGIC {
+            return Err(DecodeError::Garbage("wrong magic"));
+        }
+        let sequence = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+        let kind = u16_at(header, 6);
+        if u16_at(header, 4) != FRAMING {
+            return Err(DecodeError::Garbage("unknown framing"));
+        }
+        if usize::from(u16_at(header, 12)) != fields.len() {
+            return Err(DecodeError::Garbage("length and packet disagree"));
+        }
+        let message = Message { kind, sequence, fields };
+        message.check_fields()?;
+        Ok(message)
+    }
+
+    /// Every field lies inside the packet and no unknown one is critical.
+    fn check_fields(&self) -> Result<(), DecodeError> {
+        let mut rest = self.fields;
+        while !rest.is_empty() {
+            let (tag, _, after) = split_field(rest).ok_or(DecodeError::Garbage("field beyond the packet"))?;
+            if tag & CRITICAL != 0 && !(TAG_VERSION..=TAG_TEXT).contains(&(tag & !CRITICAL)) {
+                return Err(self.unsupported());
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// The first field with this tag.
+    pub(super) fn field(&self, wanted: u16) -> Option<&'a [u8]> {
+        let mut rest = self.fields;
+        while let Some((tag, value, after)) = split_field(rest) {
+            if tag & !CRITICAL == wanted {
+                return Some(value);
+            }
+            rest = after;
+        }
+        None
+    }
+
+    pub(super) fn number(&self, tag: u16) -> Option<u32> {
+        let value = self.field(tag)?;
+        Some(u32::from_le_bytes(value.get(..4)?.try_into().ok()?))
+    }
+
+    pub(super) fn small(&self, tag: u16, field: &'static str) -> Result<u16, DecodeError> {
+        self.number(tag).and_then(|number| u16::try_from(number).ok()).ok_or(self.bad(field))
+    }
+
+    pub(super) fn exit(&self) -> Result<Option<Exit>, DecodeError> {
+        let byte = |tag| match self.number(tag) {
+            None => Ok(None),
+            Some(number) => u8::try_from(number).map(Some).map_err(|_| self.bad("exit")),
+        };
+        Ok(match (byte(TAG_EXIT_CODE)?, byte(TAG_EXIT_SIGNAL)?) {
+            (_, Some(signal)) => Some(Exit::Signal(signal)),
+            (Some(code), None) => Some(Exit::Code(code)),
+            (None, None) => None,
+        })
+    }
+
+    pub(super) fn bad(&self, field: &'static str) -> DecodeError {
+        DecodeError::BadField { sequence: self.sequence, kind: self.kind, field }
+    }
+
+    pub(super) fn unsupported(&self) -> DecodeError {
+        DecodeError::Unsupported { sequence: self.sequence, kind: self.kind }
+    }
+}
+
+/// Tag, value and what follows, of the first field in `bytes`.
+fn split_field(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let header = bytes.get(..4)?;
+    let length = usize::from(u16_at(header, 2));
+    let value = bytes.get(4..4 + length)?;
+    Some((u16_at(header, 0), value, &bytes[4 + length..]))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
