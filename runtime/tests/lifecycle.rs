@@ -335,3 +335,14 @@ fn a_foreground_terminal_is_copied_both_ways() {
     let done = bundle.verb(&["exec", "-t", &bundle.id, "sh", "-c", "test -t 1 && tty; exit 4"]);
     assert!(done.code == 4 && done.out.contains("/dev/pts/"), "{done:?}");
 }
+
+#[test]
+fn a_cgroup_in_use_is_nobody_elses() {
+    let first = Bundle::new(&["sleep", "1000"]);
+    first.start();
+    let mut second = Bundle::new(&["true"]);
+    second.set("/linux/cgroupsPath", first.config["linux"]["cgroupsPath"].clone());
+    second.run().failed(1, "already contains processes");
+    assert_eq!(fs::read_dir(second.state_root()).unwrap().count(), 0);
+    assert_eq!(first.status(), "running");
+}

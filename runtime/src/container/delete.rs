@@ -65,6 +65,10 @@ fn end(first: &OwnedFd) -> Result<()> {
 
 fn remove_cgroup(record: &Record) -> Result<()> {
     let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
-    cgroup.kill()?;
+    // A creation that was stopped may have stopped before it made the cgroup, which then is somebody else's. Its
+    // own process, if there was one, ended with its creator.
+    if record.pid > 0 {
+        cgroup.kill()?;
+    }
     Ok(cgroup.remove(PATIENCE)?)
 }
