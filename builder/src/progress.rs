@@ -38,10 +38,8 @@ pub struct Label(pub String);
 impl Progress {
     /// Progress on stderr; a quiet one shows only warnings and errors.
     pub fn stderr(quiet: bool) -> Progress {
-        let style = match rustix::termios::tcgetwinsize(io::stderr()) {
-            Ok(size) if size.ws_col > 0 => Style::Terminal { width: usize::from(size.ws_col) },
-            _ => Style::Plain,
-        };
+        let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let style = if width > 0 && wants_colours() { Style::Terminal { width } } else { Style::Plain };
         Progress { out: Mutex::new(Box::new(io::stderr())), quiet, style }
     }
 
@@ -100,6 +98,12 @@ impl Progress {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = writeln!(out, "{line}");
     }
+}
+
+/// Whether the user's variables leave a terminal its colours.
+fn wants_colours() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// An instruction on one line of bearable length.

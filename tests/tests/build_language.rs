@@ -369,7 +369,7 @@ fn stages_are_based_on_stages_as_deep_as_they_may_be() {
     build(&sandbox, &format!("FROM busybox AS s0\n{bases}")).succeeds();
     assert!(config(&sandbox)["Env"].to_string().contains("LAST=499"));
     let copies: String =
-        (1..500).map(|n| format!("FROM scratch AS s{n}\nCOPY --from=s{} /bin/echo /bin/\n", n - 1)).collect();
-    build(&sandbox, &format!("FROM busybox AS s0\n{copies}FROM busybox\nCOPY --from=nothing / /\n"))
-        .fails(1, &["nothing"]);
+        (1..499).map(|n| format!("FROM scratch AS s{n}\nCOPY --from=s{} /bin/echo /bin/\n", n - 1)).collect();
+    let dockerfile = format!("FROM nothing AS s0\n{copies}FROM busybox\nCOPY --from=s498 / /\n");
+    build(&sandbox, &dockerfile).fails(1, &["Dockerfile:1", "nothing"]);
 }
