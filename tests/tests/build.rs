@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use tests::{Canary, Sandbox, busybox_archive, needs};
+use rustix::process::Signal;
+use tests::{Canary, Sandbox, busybox_archive, eventually, needs};
 
 /// A sandbox with the base image, and a context of these files.
 fn with_context(files: &[(&str, &str)]) -> Sandbox {
@@ -358,6 +359,24 @@ fn archives_and_ids_are_written() {
     let stdout = sandbox.rbuild(["-q", "--output", "type=oci,dest=-", "context"]).run();
     stdout.succeeds();
     assert!(stdout.stdout_bytes().len() > 100_000);
+}
+
+#[test]
+fn an_interrupted_build_takes_its_container_along() {
+    needs!("root");
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let sandbox = with_context(&[("Dockerfile", "FROM busybox\nRUN echo sleeps; sleep 1000\n")]);
+        let running = sandbox.rbuild(["-t", "built", "context"]).spawn();
+        eventually("the step runs", || running.stderr_so_far().contains("| sleeps"));
+        running.signal(signal);
+        let outcome = running.wait();
+        assert_ne!(outcome.code(), 0);
+        eventually("its container is gone", || sandbox.leaks().is_empty());
+        sandbox.rrun(["images"]).run().succeeds().stdout_lacks("built");
+        sandbox.write("context/Dockerfile", "FROM busybox\nRUN echo fine > /x\n");
+        build(&sandbox, &[]);
+        sandbox.nothing_remains(&[]);
+    }
 }
 
 #[test]

@@ -251,7 +251,7 @@ impl Build<'_> {
             .make(below, step, from, label)
             .map_err(|error| self.fail(step, Some((stage, label)), error))?;
         let outcome = Outcome {
-            created: self.epoch.unwrap_or_else(Timestamp::now),
+            created: Timestamp::now(),
             layer: Some(BuiltLayer { diff_id: layer.diff_id, size: layer.size }),
         };
         // The key is made again: a stage that it copies from may have come out differently than it was remembered.
@@ -323,8 +323,9 @@ impl Build<'_> {
     }
 
     fn history(&self, step: &Step, created: Option<Timestamp>, empty_layer: bool) -> History {
+        let latest = self.epoch.map(|epoch| created.map_or(epoch, |created| created.min(epoch)));
         History {
-            created: created.map(|created| created.to_string()),
+            created: latest.or(created).map(|created| created.to_string()),
             created_by: Some(step.created_by.clone()),
             comment: Some("hull.dockerfile.v1".to_owned()),
             empty_layer,

@@ -124,7 +124,7 @@ impl SourceTree {
     pub fn select(&mut self, source: &str) -> Result<Vec<Selected>, SelectError> {
         let parts: Vec<&str> = source.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         let Some(first) = parts.iter().position(|part| has_wildcard(part)) else {
-            return Ok(vec![self.select_path(parts.join("/").as_bytes())?]);
+            return Ok(vec![self.select_path(parts.join("/").as_bytes(), Last::Follow)?]);
         };
         let mut found = vec![parts[..first].join("/").into_bytes()];
         for part in &parts[first..] {
@@ -134,7 +134,12 @@ impl SourceTree {
             }
             found = next;
         }
-        found.iter().map(|path| self.select_path(path)).collect()
+        let select = |path: &Vec<u8>| match self.select_path(path, Last::Follow) {
+            // A link that leads nowhere was not asked for by its name: it is copied as it is.
+            Err(SelectError::Missing { ignored: false, .. }) => self.select_path(path, Last::Keep),
+            selected => selected,
+        };
+        found.iter().map(select).collect()
     }
 
     /// The paths of entries of `directory` whose names match `pattern`. Not a directory is no match.
@@ -152,8 +157,8 @@ impl SourceTree {
         Ok(())
     }
 
-    fn select_path(&mut self, path: &[u8]) -> Result<Selected, SelectError> {
-        let found = match walk(self.root(), path, Last::Follow, Missing::Report) {
+    fn select_path(&mut self, path: &[u8], last: Last) -> Result<Selected, SelectError> {
+        let found = match walk(self.root(), path, last, Missing::Report) {
             Ok(Place::There(found)) => found,
             Ok(_) | Err(Errno::NOTDIR) => return Err(self.missing(path, false)),
             Err(source) => return Err(SelectError::Walk { path: shown(path), source }),

@@ -30,7 +30,9 @@ impl Planner<'_> {
             return Ok((Base::Stage(earlier.index), config, self.scopes[&earlier.index].clone()));
         }
         let image = self.find_image(stage, &name, written.span)?;
-        let config = with_path(image.config.clone());
+        let mut config = with_path(image.config.clone());
+        // What builders of old noted about their last container is not true of the result.
+        config.extra.clear();
         Ok((Base::Image(Box::new(image)), config, Scope::default()))
     }
 

@@ -124,6 +124,9 @@ fn patterns_match_by_component() {
     assert_eq!(world.text("flat/d"), "D");
     world.copy(&["*n"], "/h/").unwrap();
     assert_eq!(world.text("h/.hidden"), "H");
+    symlink("nowhere", world.context("xlink")).unwrap();
+    world.copy(&["x*"], "/x/").unwrap();
+    assert_eq!(fs::read_link(world.root("x/xlink")).unwrap(), Path::new("nowhere"));
     world.copy(&["nothing*"], "/none/").unwrap();
     assert!(!world.root("none").exists());
 }
