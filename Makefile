@@ -25,10 +25,10 @@ help:
 	@echo 'make clean'
 
 packages:
-	@scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static
+	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static
 
 bench-packages:
-	@scripts/packages.sh --optional crun podman buildah
+	@tests/scripts/packages.sh --optional crun podman buildah
 
 # Two builds, because settings are per build: roci and the demo's service static and ending at a panic, the others
 # dynamic and unwinding.
@@ -43,7 +43,7 @@ build: packages
 
 demo: build
 	$(CARGO) build -q -p tests --bin leak-check
-	scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check
+	tests/scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check
 
 # A roci with fault points is for tests only, and never installed. The leak check speaks even when a test failed: what was left is often why.
 test: build
@@ -69,8 +69,8 @@ lint: packages
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p runtime --all-targets --features fault-injection -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
-	scripts/deny.sh
-	scripts/shell.sh
+	tests/scripts/deny.sh
+	tests/scripts/shell.sh
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
