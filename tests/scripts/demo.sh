@@ -2,7 +2,7 @@
 # From a Dockerfile to a running service and back to a clean machine: demo.sh BIN_DIR LEAK_CHECK
 # Each command is printed before its output. Store and state are temporary and removed at the end.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 [ $# = 2 ] || { echo "usage: demo.sh BIN_DIR LEAK_CHECK" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo "demo.sh: containers need root: run it as root" >&2; exit 1; }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Dependency policy, as deny.toml has it. cargo-deny is built once into the cache; a machine that cannot get it says so.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 version=0.20.2
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/hull/tools/cargo-deny-$version

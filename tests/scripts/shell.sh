@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks every shell script of the project: syntax always, shellcheck where it is installed.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 scripts=$(git ls-files -- '*.sh' .ci/run)
 for script in $scripts; do

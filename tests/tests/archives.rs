@@ -289,7 +289,7 @@ fn a_load_killed_at_any_point_leaves_nothing_for_long() {
     for round in 0..25 {
         let verb: &[&str] =
             if round % 2 == 0 { &["load", "-i", "big.tar"] } else { &["import", "root.tar", "big"] };
-        let mut running = sandbox.rrun(verb).spawn();
+        let running = sandbox.rrun(verb).spawn();
         std::thread::sleep(Duration::from_millis(round * 9));
         running.signal(Signal::KILL);
         running.wait();
