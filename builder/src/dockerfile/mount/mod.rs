@@ -39,7 +39,7 @@ pub struct MountField {
 pub enum Mount {
     /// A part of the context, a stage or an image.
     Bind {
-        /// Where it appears; relative to WORKDIR.
+        /// Where it appears; relative to WORKDIR, and WORKDIR itself if it was not given.
         target: String,
         /// Path inside `from`; `/` by default.
         source: String,
@@ -261,7 +261,7 @@ impl MountOption {
                 gid: values.number("gid")?,
             }),
             _ => Ok(Mount::Bind {
-                target: values.target("bind")?,
+                target: values.optional_target()?.unwrap_or_else(|| ".".to_owned()),
                 source: values.text("source").unwrap_or("/").to_owned(),
                 from: values.text("from").map(str::to_owned),
                 read_write: values.read_write(false)?,

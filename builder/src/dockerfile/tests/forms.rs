@@ -333,6 +333,8 @@ fn mounts() {
     };
     for (value, expected) in [
         ("target=/t", bind("/t", "/", None, false)),
+        ("type=bind", bind(".", "/", None, false)),
+        ("from=stage", bind(".", "/", Some("stage"), false)),
         ("type=bind,dst=/t,src=s,from=f,rw", bind("/t", "s", Some("f"), true)),
         ("destination=t,source=/s,readwrite=true", bind("t", "/s", None, true)),
         ("target=/t,rw=false", bind("/t", "/", None, false)),
@@ -398,7 +400,6 @@ fn bad_mounts() {
     for (value, expected) in [
         ("type=bnid,target=/t", "unknown mount type bnid"),
         ("typ=bind,target=/t", "unknown mount key typ"),
-        ("type=bind", "mount type bind needs a target"),
         ("type=cache", "mount type cache needs a target"),
         ("type=tmpfs", "mount type tmpfs needs a target"),
         ("type=secret", "mount type secret needs an id or a target"),
