@@ -401,3 +401,30 @@ fn parameters_are_written_for_the_container_alone() {
     assert!(done.code == 0, "{done:?}");
     canary.assert_untouched();
 }
+
+#[test]
+fn the_console_is_bound_on_nothing_that_an_image_planted() {
+    // CVE-2025-52565, CVE-2026-88264: the terminal appears on a fresh file, and the host's is never its owner's.
+    for target in ["secret", "folder", "missing"] {
+        let canary = Canary::new();
+        let mut bundle = Bundle::new(&["true"]);
+        bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev");
+        plant(&bundle, "dev/console", &canary.path().join(target));
+        bundle.set("/process/terminal", json!(true));
+        bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+        bundle.shell("stat -c '%F' /dev/console; stat -c %u /dev/pts/0");
+        let done = bundle.run().succeeded();
+        assert_eq!(done.out.replace('\r', ""), "character special file\n1000\n");
+        canary.assert_untouched();
+        bundle.assert_nothing_left();
+    }
+    // A pts folder that is a link, or no devpts, makes no terminal at all.
+    let canary = Canary::new();
+    let mut bundle = Bundle::new(&["true"]);
+    without_dev(&mut bundle);
+    plant(&bundle, "dev/pts", Path::new("/proc"));
+    bundle.set("/process/terminal", json!(true));
+    bundle.run().failed(1, "a terminal of the container's /dev/pts");
+    canary.assert_untouched();
+    bundle.assert_nothing_left();
+}

@@ -342,3 +342,16 @@ fn mounts_reach_a_shared_host_only_where_asked() {
         assert!(!mounts.contains("roci-test-"), "{root} {bind}: {mounts}");
     }
 }
+
+#[test]
+fn ids_outside_the_map_cannot_be_used() {
+    for user in [json!({ "uid": 65_536, "gid": 0 }), json!({ "uid": 0, "gid": 70_000 })] {
+        let mut bundle = in_user_namespace(&["true"]);
+        bundle.set("/process/user", user);
+        bundle.run().failed(1, "EINVAL");
+        bundle.assert_nothing_left();
+    }
+    let mut bundle = in_user_namespace(&["true"]);
+    bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000, "additionalGids": [99_999] }));
+    bundle.run().failed(1, "cannot set groups [99999]: EINVAL");
+}
