@@ -31,8 +31,12 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
+bold='' plain=''
+if [ -t 1 ]; then
+    bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
 say() {
-    printf '\n\033[1m$ %s\033[0m\n' "$*"
+    printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
 }
 run() {
     say "$@"
