@@ -31,15 +31,27 @@ pub fn capture(folder: BorrowedFd<'_>, out: impl Write) -> Result<()> {
 
 /// The same for the upper directory of an overlay that is about to become a layer above `below`: overlayfs's own
 /// attributes are removed on the way, and so are opaque marks that hide nothing (every directory that was made has
-/// one).
-pub(super) fn capture_upper(folder: BorrowedFd<'_>, below: &View, out: impl Write) -> Result<()> {
-    Capture::new(folder, out, Some(below)).run()
+/// one). With `latest`, no time is later than this, in the tar as in the folder.
+pub(super) fn capture_upper(
+    folder: BorrowedFd<'_>,
+    below: &View,
+    latest: Option<i64>,
+    out: impl Write,
+) -> Result<()> {
+    Capture::new(folder, out, Some(Upper { below, latest })).run()
+}
+
+/// What is known about a folder that is an overlay's upper and is cleaned while it is read.
+#[derive(Clone, Copy)]
+struct Upper<'a> {
+    below: &'a View,
+    latest: Option<i64>,
 }
 
 struct Capture<'a, W: Write> {
     folder: BorrowedFd<'a>,
     writer: Writer<W>,
-    below: Option<&'a View>,
+    upper: Option<Upper<'a>>,
     /// First names of files that have several.
     linked: HashMap<(u64, u64), Vec<u8>>,
     /// Directories whose entries are still to be written, the next one last.
@@ -48,12 +60,12 @@ struct Capture<'a, W: Write> {
 }
 
 impl<'a, W: Write> Capture<'a, W> {
-    fn new(folder: BorrowedFd<'a>, out: W, below: Option<&'a View>) -> Capture<'a, W> {
+    fn new(folder: BorrowedFd<'a>, out: W, upper: Option<Upper<'a>>) -> Capture<'a, W> {
         let writer = Writer::new(out);
         Capture {
             folder,
             writer,
-            below,
+            upper,
             linked: HashMap::new(),
             waiting: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
@@ -190,10 +202,14 @@ impl<'a, W: Write> Capture<'a, W> {
         kind: &EntryKind,
         stat: &Stat,
     ) -> Result<()> {
-        if self.below.is_some() {
+        let mut attributes = Attributes::of_stat(stat);
+        if self.upper.is_some() {
             clean_special(parent, name);
         }
-        let attributes = Attributes::of_stat(stat);
+        if self.clamp(&mut attributes) {
+            rustix::fs::utimensat(parent, name, &attributes.times(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|errno| Error::io("set the time of", path, errno))?;
+        }
         // What a link points to is all there is to it; its mode means nothing.
         let mode = if matches!(kind, EntryKind::Symlink(_)) { 0o777 } else { attributes.mode };
         self.writer.header(path, kind, &Attributes { mode, ..attributes }, 0).map_err(written)
@@ -213,17 +229,37 @@ impl<'a, W: Write> Capture<'a, W> {
             if is_kept(&name) {
                 let value = xattr_value(handle, &name, &Name::from(path))?;
                 attributes.xattrs.push((name, value));
-            } else if self.below.is_some() && is_overlay(&name) && name != OPAQUE.as_bytes() {
+            } else if self.upper.is_some() && is_overlay(&name) && name != OPAQUE.as_bytes() {
+                // Content that lies elsewhere. Our own mounts never make these, so the tree is not what it seems.
+                if name == b"trusted.overlay.redirect" || name == b"trusted.overlay.metacopy" {
+                    let reason = "it has a redirect or metacopy mark of overlayfs";
+                    return Err(Error::Refused { entry: Name::from(path), reason });
+                }
                 rustix::fs::fremovexattr(handle, name.as_slice())
                     .map_err(|errno| Error::io("remove overlayfs's attribute of", path, errno))?;
             }
         }
+        if self.clamp(&mut attributes) {
+            rustix::fs::futimens(handle, &attributes.times())
+                .map_err(|errno| Error::io("set the time of", path, errno))?;
+        }
         Ok(attributes)
+    }
+
+    /// Brings a time that is too late back to the latest; whether it was.
+    fn clamp(&self, attributes: &mut Attributes) -> bool {
+        match self.upper.and_then(|upper| upper.latest) {
+            Some(latest) if (attributes.seconds, attributes.nanoseconds) > (latest, 0) => {
+                (attributes.seconds, attributes.nanoseconds) = (latest, 0);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Whether the mark hides anything; removes it where not.
     fn keep_opaque(&self, handle: BorrowedFd<'_>, path: &[u8]) -> Result<bool> {
-        let Some(below) = self.below else { return Ok(true) };
+        let Some(Upper { below, .. }) = self.upper else { return Ok(true) };
         let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
         let hides = match parts.is_empty() {
             true => !below.is_empty(),

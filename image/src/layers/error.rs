@@ -50,6 +50,9 @@ pub enum Error {
         /// The most that is accepted.
         limit: u64,
     },
+    /// The archive was not read within the time that its limits give.
+    #[error("the archive takes longer than the time limit")]
+    TimeOut,
     /// A hard link names a file that neither its layer nor those below it have.
     #[error("hard link {entry} points to {target}, which no layer has")]
     LinkTarget {
@@ -90,9 +93,12 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { source, .. } | Error::Overlay { source, .. } if is_no_space(source) => Kind::NoSpace,
-            Error::Io { .. } | Error::Overlay { .. } | Error::Read(_) => Kind::Io,
+            Error::Io { .. } | Error::Overlay { .. } => Kind::Io,
+            // Decompressors report broken data so; a broken disk has an errno.
+            Error::Read(source) if source.raw_os_error().is_none() => Kind::Corrupt,
+            Error::Read(_) => Kind::Io,
             Error::Malformed { .. } | Error::Refused { .. } | Error::LinkTarget { .. } => Kind::Invalid,
-            Error::Limit { .. } => Kind::Limit,
+            Error::Limit { .. } | Error::TimeOut => Kind::Limit,
             Error::Lower { .. } => Kind::Corrupt,
             Error::Unsupported(_) => Kind::Unsupported,
         }

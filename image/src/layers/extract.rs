@@ -8,7 +8,7 @@ use std::path::Path;
 use super::error::{Error, Name, Result};
 use super::limits::Limits;
 use super::parents::{Links, within};
-use super::place::{Placer, Replace, components};
+use super::place::{Placer, Replace, Tree, components};
 use super::tar::{EntryKind, Reader};
 use super::unpack::WHITEOUT;
 
@@ -36,7 +36,7 @@ pub fn extract_archive(
     let root =
         root.try_clone_to_owned().map_err(|error| Error::io("duplicate", "the root's handle", error))?;
     let links = Links::Within { root, under: under.to_vec() };
-    let mut placer = Placer::new(top, links, Replace::AllButDirectories, options.owner);
+    let mut placer = Placer::new(top, links, Tree::Existing, Replace::AllButDirectories, options.owner);
     let mut reader = Reader::new(tar, options.limits);
     while let Some(entry) = reader.next_entry()? {
         let path = components(&entry.name)?;

@@ -1,6 +1,7 @@
 //! The one pass that needs the layers below: attributes of directories that a layer only implies, and hard links to
 //! files of lower layers, which become copies.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -10,16 +11,21 @@ use rustix::io::Errno;
 use super::attributes::Attributes;
 use super::error::{Error, Name, Result};
 use super::parents::{DIRECTORY, Links, beneath};
-use super::place::{Placer, Replace};
+use super::place::{Placer, Replace, Tree};
 use super::unpack::Unpacked;
 use super::view::{View, is_directory};
 
 /// Completes an unpacked layer's folder by what lies below it.
 pub(super) fn complete(folder: &OwnedFd, unpacked: &Unpacked, below: &View) -> Result<()> {
     let top = folder.try_clone().map_err(|error| Error::io("duplicate", "the layer's handle", error))?;
-    let mut placer = Placer::new(top, Links::Refused, Replace::Anything, None);
+    let mut placer = Placer::new(top, Links::Refused, Tree::Existing, Replace::Anything, None);
+    // Links to one file stay links to one file: the first brings the copy.
+    let mut copies: HashMap<&[u8], &[u8]> = HashMap::new();
     for (path, target) in &unpacked.lower_hard_links {
-        link(folder, &mut placer, below, path, target)?;
+        let first = copies.entry(target).or_insert(path);
+        if *first == path || !placer.hard_link(&split(path), &split(first))? {
+            link(folder, &mut placer, below, path, target)?;
+        }
     }
     placer.finish()?;
     for path in &unpacked.implied_parents {

@@ -35,10 +35,22 @@ pub fn commit_upper(
     upper: &Path,
     below: &[PathBuf],
 ) -> Result<LayerDescriptor> {
+    commit_upper_until(store, lease, upper, below, None)
+}
+
+/// The same with no time later than `latest` (seconds since 1970, SOURCE_DATE_EPOCH), neither in the tar nor in the
+/// folder: the tar stays a function of its folder.
+pub fn commit_upper_until(
+    store: &Store,
+    lease: &Lease,
+    upper: &Path,
+    below: &[PathBuf],
+    latest: Option<i64>,
+) -> Result<LayerDescriptor> {
     let folder = open(upper)?;
     let below = View::open(below)?;
     let mut tar = DigestWriter::new(io::sink());
-    capture_upper(folder.as_fd(), &below, &mut tar)?;
+    capture_upper(folder.as_fd(), &below, latest, &mut tar)?;
     let (_, diff_id, size) = tar.finish();
     if lease.keep_layer(&diff_id).is_err() {
         let finished = lease.temporary_path();
@@ -62,7 +74,7 @@ pub fn unpack_image(store: &Store, lease: &Lease, layers: &mut [LayerDescriptor]
         let (diff_id, chain) = (layers[index].diff_id, chains[index]);
         let pending = match unpacked[index].take() {
             Some(pending) => pending,
-            None if lease.keep_layer(&diff_id).is_ok() => {
+            None if keep_complete(store, lease, &diff_id, index == 0) => {
                 layers[index].folder = diff_id;
                 continue;
             }
@@ -79,10 +91,22 @@ pub fn unpack_image(store: &Store, lease: &Lease, layers: &mut [LayerDescriptor]
             let below: Vec<PathBuf> =
                 layers[..index].iter().map(|layer| store.layer_path(&layer.folder)).collect();
             fixup::complete(&open(&path.join("root"))?, &rest, &View::open(&below)?)?;
+            // A lowest layer's chain id is its diff id. Above other layers the same tar needs another folder.
+            if index == 0 {
+                fs::write(path.join(LOWEST), b"").at("write", path.join(LOWEST))?;
+            }
         }
         lease.add_layer(&path, &layers[index].folder)?;
     }
     Ok(())
+}
+
+/// Beside a layer's `root/`: it was completed with nothing below it, and is good for the lowest place only.
+const LOWEST: &str = "lowest";
+
+/// Protects the folder with this diff id, if there is one that is complete in this place.
+fn keep_complete(store: &Store, lease: &Lease, diff_id: &Digest, lowest: bool) -> bool {
+    lease.keep_layer(diff_id).is_ok() && (lowest || !store.layer_folder(diff_id).join(LOWEST).exists())
 }
 
 /// A layer in the lease's temporary folder, and what is left to do about it.
@@ -100,7 +124,7 @@ fn unpack_missing(
         .filter(|index| {
             let diff_id = &layers[*index].diff_id;
             seen.insert(*diff_id)
-                && lease.keep_layer(diff_id).is_err()
+                && !keep_complete(store, lease, diff_id, *index == 0)
                 && lease.keep_layer(&chains[*index]).is_err()
         })
         .collect();

@@ -14,6 +14,8 @@ mod compress;
 mod error;
 mod extract;
 mod fixup;
+#[doc(hidden)]
+pub mod fuzz;
 mod install;
 mod limits;
 mod parents;
@@ -31,7 +33,7 @@ pub use compress::{Decompressed, decompress, is_compressed, media_type_of};
 pub use error::{Error, Name, Result};
 pub use extract::{ExtractOptions, extract_archive};
 pub(crate) use install::UNPACKED_SIZE;
-pub use install::{commit_upper, unpack_image};
+pub use install::{commit_upper, commit_upper_until, unpack_image};
 pub use limits::Limits;
-pub use snapshot::{MAXIMUM_LAYERS, Overlay, Upper};
+pub use snapshot::{MAXIMUM_LAYERS, Overlay, Upper, root_attributes};
 pub use unpack::{Unpacked, unpack, unpack_root};

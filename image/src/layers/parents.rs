@@ -26,8 +26,17 @@ pub(super) enum Links {
     Within { root: OwnedFd, under: Vec<u8> },
 }
 
-/// A directory that did not exist and was made on the way.
-type Made<'a> = &'a mut dyn FnMut(&[&[u8]], BorrowedFd<'_>) -> Result<()>;
+/// What happens to a directory on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It was there, and its entries are about to change.
+    Changes,
+    /// It was missing and has just been made.
+    Made,
+}
+
+/// Sees each step with the directory's path and handle.
+type Watch<'a> = &'a mut dyn FnMut(Step, &[&[u8]], BorrowedFd<'_>) -> Result<()>;
 
 /// The current path's directories.
 #[derive(Debug)]
@@ -43,13 +52,13 @@ impl Parents {
         Parents { top, links, stack: Vec::new(), deep: None }
     }
 
-    /// The directory with these components, made where it is missing (0755 minus umask; `made` sees each).
-    pub(super) fn open(&mut self, path: &[&[u8]], made: Made<'_>) -> Result<BorrowedFd<'_>> {
+    /// The directory with these components, made where it is missing (0755 minus umask; `watch` sees each).
+    pub(super) fn open(&mut self, path: &[&[u8]], watch: Watch<'_>) -> Result<BorrowedFd<'_>> {
         let known = self.stack.iter().zip(path).take_while(|((name, _), wanted)| name == *wanted).count();
         self.stack.truncate(known);
         self.deep = None;
         for depth in known..path.len() {
-            let handle = self.enter(&path[..=depth], made)?;
+            let handle = self.enter(&path[..=depth], watch)?;
             if depth < KEPT {
                 self.stack.push((path[depth].to_vec(), handle));
             } else {
@@ -81,25 +90,27 @@ impl Parents {
         self.top.as_fd()
     }
 
-    fn current(&self) -> BorrowedFd<'_> {
+    /// The directory that was opened last.
+    pub(super) fn current(&self) -> BorrowedFd<'_> {
         match (&self.deep, self.stack.last()) {
             (Some(handle), _) | (None, Some((_, handle))) => handle.as_fd(),
             (None, None) => self.top.as_fd(),
         }
     }
 
-    fn enter(&self, path: &[&[u8]], made: Made<'_>) -> Result<OwnedFd> {
+    fn enter(&self, path: &[&[u8]], watch: Watch<'_>) -> Result<OwnedFd> {
         let above = self.current();
         let name = path[path.len() - 1];
         let failed = |operation| move |errno: Errno| Error::io(operation, &path.join(&b'/'), errno);
         match rustix::fs::openat(above, name, DIRECTORY, Mode::empty()) {
             Ok(handle) => Ok(handle),
             Err(Errno::NOENT) => {
+                watch(Step::Changes, &path[..path.len() - 1], above)?;
                 rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o755))
                     .map_err(failed("create directory"))?;
                 let handle = rustix::fs::openat(above, name, DIRECTORY, Mode::empty())
                     .map_err(failed("open directory"))?;
-                made(path, handle.as_fd())?;
+                watch(Step::Made, path, handle.as_fd())?;
                 Ok(handle)
             }
             Err(Errno::LOOP | Errno::NOTDIR) => match &self.links {

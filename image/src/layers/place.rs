@@ -1,6 +1,6 @@
 //! Placing one entry: what exists under its name makes way, and its attributes are set on what was just made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::attributes::{Attributes, OPAQUE};
 use super::error::{Error, Name, Result};
-use super::parents::{Links, Parents};
+use super::parents::{Links, Parents, Step};
 use super::tar::{Entry, EntryKind, Reader};
 
 /// Bytes read and written at a time.
@@ -26,44 +26,81 @@ pub(super) enum Replace {
     AllButDirectories,
 }
 
+/// Whose tree the entries are put into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tree {
+    /// An empty one: every directory is described by an entry, or gets default attributes.
+    New,
+    /// One that is there: its directories keep their times, so that the result depends on what went in and not on
+    /// when.
+    Existing,
+}
+
 /// Puts entries into one tree.
 pub(super) struct Placer {
     parents: Parents,
+    tree: Tree,
     replace: Replace,
     owner: Option<(u32, u32)>,
     /// Directories' times, set when nothing is written below them any more.
     times: HashMap<Vec<u8>, Timestamps>,
+    /// Directories of an existing tree whose times are noted, by device and inode: links give them several paths.
+    noted: HashSet<(u64, u64)>,
     /// Directories that no entry described.
-    implied: std::collections::BTreeSet<Vec<u8>>,
+    implied: BTreeSet<Vec<u8>>,
     buffer: Vec<u8>,
 }
 
 impl Placer {
-    pub(super) fn new(top: OwnedFd, links: Links, replace: Replace, owner: Option<(u32, u32)>) -> Placer {
+    pub(super) fn new(
+        top: OwnedFd,
+        links: Links,
+        tree: Tree,
+        replace: Replace,
+        owner: Option<(u32, u32)>,
+    ) -> Placer {
+        let mut times = HashMap::new();
+        if tree == Tree::New {
+            times.insert(Vec::new(), Attributes::default().times());
+        }
         Placer {
             parents: Parents::new(top, links),
+            tree,
             replace,
             owner,
-            times: HashMap::new(),
-            implied: std::collections::BTreeSet::new(),
+            times,
+            noted: HashSet::new(),
+            implied: BTreeSet::new(),
             buffer: vec![0; BUFFER_BYTES],
         }
     }
 
-    /// The directory that holds the entry with this path.
+    /// The directory that holds the entry with this path, which is about to be made or removed.
     fn parent(&mut self, path: &[&[u8]]) -> Result<BorrowedFd<'_>> {
-        self.enter(&path[..path.len().saturating_sub(1)])
+        let above = &path[..path.len().saturating_sub(1)];
+        self.enter(above)?;
+        let Placer { parents, tree, times, noted, .. } = self;
+        if *tree == Tree::Existing {
+            note_times(noted, times, above, parents.current())?;
+        }
+        Ok(parents.current())
     }
 
     /// The directory with this path, made with default attributes where it is missing.
     fn enter(&mut self, path: &[&[u8]]) -> Result<BorrowedFd<'_>> {
-        let Placer { parents, implied, owner, .. } = self;
+        let Placer { parents, tree, implied, owner, times, noted, .. } = self;
         let (uid, gid) = owner.unwrap_or((0, 0));
-        parents.open(path, &mut |made, handle| {
-            let attributes = Attributes { uid, gid, ..Attributes::default() };
-            attributes.apply_to_directory(handle, Name::from(&made.join(&b'/')))?;
-            implied.insert(made.join(&b'/'));
-            Ok(())
+        parents.open(path, &mut |step, path, handle| match step {
+            Step::Changes if *tree == Tree::Existing => note_times(noted, times, path, handle),
+            Step::Changes => Ok(()),
+            Step::Made => {
+                let attributes = Attributes { uid, gid, ..Attributes::default() };
+                let joined = path.join(&b'/');
+                attributes.apply_to_directory(handle, Name::from(&joined))?;
+                times.insert(joined.clone(), attributes.times());
+                implied.insert(joined);
+                Ok(())
+            }
         })
     }
 
@@ -213,7 +250,7 @@ impl Placer {
     ) -> Result<()> {
         let name = *path.last().ok_or_else(|| refused(path, "only a directory can stand for the root"))?;
         self.make(path, |parent| rustix::fs::symlinkat(target, parent, name))?;
-        self.special_attributes(path, attributes, true)
+        self.special_attributes(path, attributes, FileType::Symlink)
     }
 
     fn make_directory(&mut self, path: &[&[u8]], attributes: &Attributes) -> Result<()> {
@@ -291,20 +328,25 @@ impl Placer {
     fn node(&mut self, path: &[&[u8]], kind: FileType, device: u64, attributes: &Attributes) -> Result<()> {
         let name = path[path.len() - 1];
         self.make(path, |parent| rustix::fs::mknodat(parent, name, kind, Mode::RUSR, device))?;
-        self.special_attributes(path, attributes, false)
+        self.special_attributes(path, attributes, kind)
     }
 
-    /// Attributes of what cannot be opened without effects: set through its own handle.
-    fn special_attributes(&mut self, path: &[&[u8]], attributes: &Attributes, link: bool) -> Result<()> {
+    /// Attributes of what cannot be opened without effects: set through its own handle, which must be that of what was
+    /// just made. Somebody who swaps it for another name of a foreign file gets nothing changed.
+    fn special_attributes(&mut self, path: &[&[u8]], attributes: &Attributes, made: FileType) -> Result<()> {
         let name = path[path.len() - 1];
-        let parent = self.parent(path)?;
+        let parent = self.enter(&path[..path.len() - 1])?;
         let failed = |operation| move |errno: Errno| Error::io(operation, &path.join(&b'/'), errno);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(failed("open"))?;
+        let stat = rustix::fs::fstat(&handle).map_err(failed("inspect"))?;
+        if FileType::from_raw_mode(stat.st_mode) != made || stat.st_nlink != 1 {
+            return Err(refused(path, "somebody replaced it while it was made"));
+        }
         let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
         rustix::fs::chownat(&handle, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
             .map_err(failed("set the owner of"))?;
-        if !link {
+        if made != FileType::Symlink {
             // An O_PATH handle takes no fchmod; its own magic link leads to exactly this inode.
             let magic = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
             rustix::fs::chmod(magic, Mode::from_raw_mode(attributes.mode))
@@ -326,6 +368,24 @@ pub(super) fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
         return Err(Error::Refused { entry: Name::from(name), reason: "a NUL in its name" });
     }
     Ok(parts)
+}
+
+/// Notes a directory's times before they change, unless an entry or an earlier note has said what they shall be.
+fn note_times(
+    noted: &mut HashSet<(u64, u64)>,
+    times: &mut HashMap<Vec<u8>, Timestamps>,
+    path: &[&[u8]],
+    handle: BorrowedFd<'_>,
+) -> Result<()> {
+    let joined = path.join(&b'/');
+    if times.contains_key(&joined) {
+        return Ok(());
+    }
+    let stat = rustix::fs::fstat(handle).map_err(|errno| Error::io("inspect", &joined, errno))?;
+    if noted.insert((stat.st_dev, stat.st_ino)) {
+        times.insert(joined, Attributes::of_stat(&stat).times());
+    }
+    Ok(())
 }
 
 /// Removes a directory of a tree that only we write, without following anything.

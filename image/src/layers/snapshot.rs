@@ -76,6 +76,20 @@ impl Upper {
     }
 }
 
+/// The attributes of an image's root: those of the highest layer that describes it, else the default. A layer without
+/// an entry for its root has a folder with default attributes, which must not hide what a layer below says.
+pub fn root_attributes(lower: &[PathBuf]) -> Result<Attributes> {
+    let default = Attributes::default();
+    for path in lower.iter().rev() {
+        let handle = open_lower(path)?;
+        let found = Attributes::of(handle.as_fd(), path.as_path().into())?;
+        if (found.mode, found.uid, found.gid, &found.xattrs) != (default.mode, 0, 0, &default.xattrs) {
+            return Ok(found);
+        }
+    }
+    Ok(default)
+}
+
 impl Overlay {
     /// Mounts the stack and returns the detached mount's root.
     ///
@@ -134,15 +148,7 @@ impl Overlay {
             if open.iter().any(|(seen, _)| seen == path) {
                 continue;
             }
-            let handle = open_directory(path).map_err(|errno| Error::Lower {
-                path: path.as_path().into(),
-                problem: match errno {
-                    Errno::NOENT => "missing",
-                    Errno::NOTDIR | Errno::LOOP => "not a directory",
-                    _ => "not accessible",
-                },
-                source: errno.into(),
-            })?;
+            let handle = open_lower(path)?;
             let mut mark = [0_u8; 1];
             let hides_all = rustix::fs::fgetxattr(&handle, OPAQUE, &mut mark) == Ok(1) && mark == *b"y";
             open.push((path.clone(), handle));
@@ -230,6 +236,18 @@ fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )
+}
+
+fn open_lower(path: &Path) -> Result<OwnedFd> {
+    open_directory(path).map_err(|errno| Error::Lower {
+        path: path.into(),
+        problem: match errno {
+            Errno::NOENT => "missing",
+            Errno::NOTDIR | Errno::LOOP => "not a directory",
+            _ => "not accessible",
+        },
+        source: errno.into(),
+    })
 }
 
 /// An empty directory that has no name any more.

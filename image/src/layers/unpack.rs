@@ -11,7 +11,7 @@ use super::compress::decompress;
 use super::error::{Error, Name, Result};
 use super::limits::Limits;
 use super::parents::Links;
-use super::place::{Placer, Replace, components};
+use super::place::{Placer, Replace, Tree, components};
 use super::tar::{Entry, EntryKind, Reader};
 
 /// How a removal is written in a tar.
@@ -66,7 +66,7 @@ fn unpack_entries(
 ) -> Result<Unpacked> {
     let top =
         into.try_clone_to_owned().map_err(|error| Error::io("duplicate", "the folder's handle", error))?;
-    let mut placer = Placer::new(top, Links::Refused, Replace::Anything, None);
+    let mut placer = Placer::new(top, Links::Refused, Tree::New, Replace::Anything, None);
     let mut reader = Reader::new(tar, *limits);
     let mut lower_hard_links = Vec::new();
     while let Some(entry) = reader.next_entry()? {
@@ -92,6 +92,10 @@ fn place<R: Read>(
     lower: &mut Vec<(Vec<u8>, Vec<u8>)>,
 ) -> Result<()> {
     let EntryKind::HardLink(target) = &entry.kind else { return placer.place(path, entry, reader) };
+    if path.is_empty() {
+        let reason = "only a directory can stand for the root";
+        return Err(Error::Refused { entry: Name::from(&entry.name), reason });
+    }
     let target = components(target)?;
     if !placer.hard_link(path, &target)? {
         placer.clear(path)?;

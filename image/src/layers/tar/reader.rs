@@ -1,6 +1,7 @@
 //! Reading: a stream of blocks becomes entries, each with its body.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use super::super::attributes::Attributes;
 use super::super::error::{Error, Name, Result};
@@ -88,6 +89,7 @@ impl<R: Read> Reader<R> {
         loop {
             self.skip_body()?;
             let mut block = [0; BLOCK];
+            self.check_time()?;
             if !self.read_header(&mut block)? {
                 if extensions.is_empty() {
                     return Ok(None);
@@ -95,6 +97,11 @@ impl<R: Read> Reader<R> {
                 return Err(self.malformed("the archive ends behind an extension header"));
             }
             let header = Header::parse(&block).map_err(|reason| self.malformed(reason))?;
+            // Extensions count too: an archive of nothing else would never end otherwise.
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+            }
             let kind = header.kind();
             if !matches!(kind, b'x' | b'g' | b'L' | b'K') {
                 return self.entry(&header, extensions).map(Some);
@@ -120,20 +127,15 @@ impl<R: Read> Reader<R> {
     }
 
     fn entry(&mut self, header: &Header<'_>, extensions: Extensions) -> Result<Entry> {
-        self.entries += 1;
-        if self.entries > self.limits.entries {
-            return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+        // Which of the two names wins, and whose size a PAX size is, differs between readers. No writer mixes them.
+        if extensions.records.is_some() && (extensions.name.is_some() || extensions.link.is_some()) {
+            return Err(self.malformed("an entry has both a PAX header and a GNU long name"));
         }
         let records = extensions.records.unwrap_or_default();
         if !records.sparse.is_empty() {
             return Err(Error::Unsupported("a sparse file in a tar (make the archive without --sparse)"));
         }
         let bad = |reason| Error::Malformed { offset: self.offset, reason };
-        if (records.path.is_some() && extensions.name.is_some())
-            || (records.link.is_some() && extensions.link.is_some())
-        {
-            return Err(bad("an entry has both a PAX and a GNU long name"));
-        }
         let name = records.path.or(extensions.name).unwrap_or_else(|| header.name());
         let link = records.link.or(extensions.link).unwrap_or_else(|| header.link());
         let size = size_of(header, records.size).map_err(bad)?;
@@ -149,9 +151,13 @@ impl<R: Read> Reader<R> {
         if name.len() > self.limits.name_bytes {
             return Err(Error::Limit { what: "a name with bytes", limit: self.limits.name_bytes as u64 });
         }
-        let owner = |field, record: Option<u32>, what| match record {
-            Some(id) => Ok(id),
-            None => header.number(field, what).and_then(|id| u32::try_from(id).map_err(|_| what)),
+        let owner = |field, record: Option<u32>, what| {
+            let id = match record {
+                Some(id) => id,
+                None => header.number(field, what).and_then(|id| u32::try_from(id).map_err(|_| what))?,
+            };
+            // The kernel takes this one for "leave it as it is".
+            if id == u32::MAX { Err(what) } else { Ok(id) }
         };
         let mode = header.number(field::MODE, "the mode is not a number").map_err(bad)?;
         let mtime = match records.mtime {
@@ -204,6 +210,11 @@ impl<R: Read> Reader<R> {
     /// The body of an extension header, with what pads it skipped.
     fn extension(&mut self, header: &Header<'_>) -> Result<Vec<u8>> {
         let size = size_of(header, None).map_err(|reason| self.malformed(reason))?;
+        // Fields that mean nothing here, but some readers end the archive where one is broken.
+        for field in [field::MODE, field::UID, field::GID, field::MTIME] {
+            let broken = "an extension header has a field that is not a number";
+            header.number(field, broken).map_err(|reason| self.malformed(reason))?;
+        }
         if size > EXTENSION_BYTES {
             return Err(Error::Limit { what: "an extension header with bytes", limit: EXTENSION_BYTES });
         }
@@ -231,7 +242,15 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
+    fn check_time(&self) -> Result<()> {
+        match self.limits.until {
+            Some(until) if Instant::now() > until => Err(Error::TimeOut),
+            _ => Ok(()),
+        }
+    }
+
     fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.check_time()?;
         let most = usize::try_from(self.body).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.take(&mut buffer[..most])?;
         self.body -= count as u64;
@@ -306,9 +325,9 @@ fn kind_of(
         false => Ok(link),
     };
     Ok(Some(match header.kind() {
-        // Old writers mark directories by the slash alone; a file of that name with a body is read both ways.
-        0 | b'0' if name.ends_with(b"/") && size == 0 => EntryKind::Directory,
-        0 | b'0' if name.ends_with(b"/") => return Err("a file's name ends in a slash"),
+        // Writers before POSIX mark directories by the slash alone; with a newer type only some readers do so.
+        0 if name.ends_with(b"/") && size == 0 => EntryKind::Directory,
+        0 | b'0' | b'7' if name.ends_with(b"/") => return Err("a file's name ends in a slash"),
         0 | b'0' | b'7' => EntryKind::File,
         b'1' => EntryKind::HardLink(target(link)?),
         b'2' => EntryKind::Symlink(target(link)?),
