@@ -4,6 +4,7 @@ use builder::dockerfile::fuzz;
 use image::archive::{self, Format, ImportOptions, Saved};
 use image::digest::Digest;
 use image::document::{ImageConfig, Index, Manifest, media_type};
+use image::layers::fuzz as layers;
 use image::reference::Reference;
 use image::store::Store;
 use runtime::monitor::protocol::{self, Request, encode_request};
@@ -43,6 +44,9 @@ pub const TARGETS: &[Target] = &[
         seeds: references,
         words: &["@sha256:", ":5000/", "//", ".", "localhost/"],
     },
+    Target { name: "layer", run: layers::layer, seeds: layer_tars, words: LAYER_WORDS },
+    Target { name: "archive-extraction", run: layers::archive, seeds: layer_tars, words: LAYER_WORDS },
+    Target { name: "compression", run: layers::compressed, seeds: layers::compressed_seeds, words: &[] },
     Target { name: "image-archive", run: image_archive, seeds: image_archives, words: ARCHIVE_WORDS },
     Target { name: "monitor-protocol", run: protocol::fuzz, seeds: monitor_packets, words: &[] },
 ];
@@ -81,6 +85,20 @@ const DOCUMENT_WORDS: &[&str] = &[
     "\\u0000",
     "1e999",
     "-1",
+];
+
+const LAYER_WORDS: &[&str] = &[
+    ".wh.",
+    ".wh..wh..opq",
+    "../",
+    "/",
+    "out/file",
+    "ustar\0",
+    "ustar  \0",
+    "12 path=a/b\n",
+    "12 size=1000\n",
+    "30 SCHILY.xattr.user.a=value\n",
+    "0000777\0",
 ];
 
 const ARCHIVE_WORDS: &[&str] = &[
@@ -198,6 +216,47 @@ fn image_archives() -> Vec<Vec<u8>> {
     let name = format!("{}.json", image.id.hex());
     seeds.push(tar_of(&[(&name, &config), ("1/layer.tar", &files), ("manifest.json", list.as_bytes())]));
     seeds
+}
+
+/// One of every kind of entry.
+fn layer_tars() -> Vec<Vec<u8>> {
+    let kinds = [
+        ("a/", tar::EntryType::Directory, ""),
+        ("a/.wh.gone", tar::EntryType::Regular, ""),
+        ("a/file", tar::EntryType::Regular, ""),
+        ("link", tar::EntryType::Symlink, "../canary"),
+        ("hard", tar::EntryType::Link, "a/file"),
+        ("lower", tar::EntryType::Link, "usr/x"),
+        ("null", tar::EntryType::Char, ""),
+        ("pipe", tar::EntryType::Fifo, ""),
+        ("b/.wh..wh..opq", tar::EntryType::Regular, ""),
+    ];
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, kind, target) in kinds {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o755);
+        header.set_uid(1);
+        header.set_gid(2);
+        header.set_mtime(3);
+        header.set_size(0);
+        let numbered = header.set_device_major(1).and_then(|()| header.set_device_minor(3));
+        numbered.and_then(|()| header.set_path(name)).expect("the names are short");
+        if !target.is_empty() {
+            header.set_link_name(target).expect("the names are short");
+        }
+        header.set_cksum();
+        archive.append(&header, &[][..]).expect("memory can be written");
+    }
+    let long = "long/".repeat(60);
+    vec![archive.into_inner().expect("memory can be written"), tar_of(&[("x", &[7; 1500])]), {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(4);
+        header.set_mode(0o4755);
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append_data(&mut header, format!("{long}file"), &b"deep"[..]).expect("memory can be written");
+        archive.into_inner().expect("memory can be written")
+    }]
 }
 
 fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {

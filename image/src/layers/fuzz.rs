@@ -3,7 +3,7 @@
 //! They need the rights that unpacking needs (device nodes, foreign owners) and write below the temporary folder only.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +18,11 @@ const LIMITS: Limits = Limits { entries: 2000, bytes: 8 << 20, name_bytes: 4095,
 
 /// A layer's tar. What is accepted comes out of its folder as a tar that unpacks to the same tar again.
 pub fn layer(bytes: &[u8]) {
+    unpack_twice(bytes);
+    unpack_twice(&repaired(bytes));
+}
+
+fn unpack_twice(bytes: &[u8]) {
     let first = Folder::new();
     let Ok(unpacked) = unpack(bytes, first.handle.as_fd(), &LIMITS) else { return };
     let Some(tar) = captured(&first) else { return };
@@ -42,16 +47,45 @@ pub fn archive(bytes: &[u8]) {
     let options = ExtractOptions { limits: LIMITS, ..ExtractOptions::default() };
     if let Ok(handle) = rustix::fs::open(&root, DIRECTORY, Mode::empty()) {
         let _ = extract_archive(bytes, handle.as_fd(), Path::new("folder"), &options);
+        let _ = extract_archive(&repaired(bytes)[..], handle.as_fd(), Path::new("folder"), &options);
     }
     let listed = fs::read_dir(&canary).map_or(0, Iterator::count);
     let content = fs::read(canary.join("file")).unwrap_or_default();
     assert!(listed == 1 && content == b"sings", "the canary was touched");
 }
 
+/// The same bytes with right checksums, without which a changed header is never looked at.
+fn repaired(bytes: &[u8]) -> Vec<u8> {
+    let mut repaired = bytes.to_vec();
+    for block in repaired.chunks_exact_mut(512).filter(|block| block[257..].starts_with(b"ustar")) {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    }
+    repaired
+}
+
 /// A compressed stream of any kind.
 pub fn compressed(bytes: &[u8]) {
     let Ok(stream) = decompress(bytes) else { return };
     let _ = std::io::copy(&mut stream.take(LIMITS.bytes), &mut std::io::sink());
+}
+
+/// A short stream of each kind.
+pub fn compressed_seeds() -> Vec<Vec<u8>> {
+    let text = b"a layer ".repeat(40);
+    let mut seeds = vec![text.clone()];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    let written =
+        gzip.write_all(&text).and_then(|()| xz.write_all(&text)).and_then(|()| bzip2.write_all(&text));
+    assert!(written.is_ok(), "memory can be written: {written:?}");
+    seeds.extend(gzip.finish().ok());
+    seeds.extend(xz.finish().ok());
+    seeds.extend(bzip2.finish().ok());
+    seeds.extend(zstd::encode_all(&text[..], 1).ok());
+    seeds
 }
 
 fn captured(folder: &Folder) -> Option<Vec<u8>> {

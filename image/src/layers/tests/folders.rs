@@ -282,7 +282,7 @@ fn grow(top: &Path, seed: u64) {
         }
         let seconds = next(1 << 34) as i64 - (1 << 33);
         let time = rustix::fs::Timespec { tv_sec: seconds / 4, tv_nsec: 5 };
-        let times = rustix::fs::Timestamps { last_access: time.clone(), last_modification: time };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
         rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
 }
