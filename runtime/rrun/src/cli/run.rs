@@ -171,7 +171,7 @@ fn prepare(
 ) -> Result<OwnedFd> {
     let arguments = request.arguments;
     let config = &image.config.config;
-    let root = mount_root(store, image, &held.path)?;
+    let root = mount_root(store, image, &held.path, arguments.rm)?;
     let wanted = arguments.user.as_deref().unwrap_or(&config.user);
     let user = user::resolve(root.as_fd(), wanted, &[])?;
     for volume in config.volumes.keys() {
@@ -206,7 +206,10 @@ fn prepare(
 }
 
 /// The image's layers below a folder for the changes. That starts with the attributes of the image's own root.
-fn mount_root(store: &Store, image: &Image, folder: &Path) -> Result<OwnedFd> {
+///
+/// Changes that go with the container need not reach the disk: `volatile` spares it a sync of the whole file system
+/// when the last process leaves, before anybody learns of its end (seen: 1.3 s on a busy disk).
+fn mount_root(store: &Store, image: &Image, folder: &Path, volatile: bool) -> Result<OwnedFd> {
     let lower = image.layer_roots(store);
     let attributes = match lower.last() {
         Some(top) => {
@@ -218,7 +221,7 @@ fn mount_root(store: &Store, image: &Image, folder: &Path) -> Result<OwnedFd> {
         None => Attributes::default(),
     };
     let upper = Upper::create(folder, &attributes)?;
-    Overlay { lower, upper: Some(upper), volatile: false }
+    Overlay { lower, upper: Some(upper), volatile }
         .mount_detached()
         .with_context(|| format!("cannot mount image {}", image.id.short()))
 }
