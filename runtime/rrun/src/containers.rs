@@ -133,17 +133,22 @@ impl Containers {
     }
 
     /// Frees what containers left whose monitor was killed: everything of those with `--rm`, and the runtime's
-    /// part of the others. What somebody else is looking at is left to them.
+    /// part of the others. What somebody else is looking at is left to them, and so is a folder whose record cannot be
+    /// read: it may be of a newer version. Goes on after a failure and returns the first.
     pub fn sweep(&self) -> Result<()> {
+        let mut result = Ok(());
         for held in self.dead()? {
-            let kept = held.read_record()?.is_some_and(|record| !record.remove);
-            if !kept {
-                self.remove(held)?;
-            } else if self.runtime_state().join(&held.id).exists() {
-                self.delete_state(&held.id)?;
-            }
+            let freed = match held.read_record() {
+                Err(_) => Ok(()),
+                Ok(Some(record)) if !record.remove => match self.runtime_state().join(&held.id).exists() {
+                    true => self.delete_state(&held.id),
+                    false => Ok(()),
+                },
+                Ok(_) => self.remove(held),
+            };
+            result = result.and(freed);
         }
-        Ok(())
+        result
     }
 
     /// Removes a container that has ended, by name, id, or unambiguous start of an id; returns its id.
@@ -332,10 +337,13 @@ mod tests {
         drop(containers.create(&Record { remove: true, ..record("b") }).unwrap());
         drop(containers.create(&record("c")).unwrap());
         fs::create_dir(containers.folder.join("d".repeat(64))).unwrap();
+        let newer = containers.create(&Record { version: VERSION + 1, remove: true, ..record("e") }).unwrap();
+        drop(newer);
         containers.sweep().unwrap();
         let mut left = containers.names().unwrap();
         left.sort();
-        assert_eq!(left, ["a".repeat(64), "c".repeat(64)]);
+        assert_eq!(left, ["a".repeat(64), "c".repeat(64), "e".repeat(64)]);
+        fs::remove_dir_all(containers.folder.join("e".repeat(64))).unwrap();
         assert!(containers.remove_named(&"a".repeat(64)).unwrap_err().to_string().contains("is running"));
         drop(alive);
         assert_eq!(containers.remove_named("aaaa").unwrap(), "a".repeat(64));

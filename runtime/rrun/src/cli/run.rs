@@ -137,7 +137,10 @@ fn prepare_and_become(global: &Global, arguments: &Arguments) -> Result<std::con
     let store = global.store()?;
     let state = std::path::absolute(global.state()).context("cannot resolve the state folder")?;
     let containers = Containers::new(&store, &state);
-    containers.sweep()?;
+    if let Err(error) = containers.sweep() {
+        // What others left is no reason not to run.
+        crate::report(&format!("warning: {error:#}"));
+    }
 
     let hold = store.hold()?;
     let image = find(&store, request.image)?;
