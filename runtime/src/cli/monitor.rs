@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Where to listen for callers
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Folder <root>/containers/<id>, to be removed after the end by way of <root>/trash
+    /// Folder ROOT/containers/ID, to be removed after the end by way of ROOT/trash
     #[arg(long, value_name = "DIR")]
     remove: Option<PathBuf>,
     /// Program in whose name failures are printed

@@ -3,6 +3,7 @@
 //! The tests clone and confine their own process, which must then have a single thread; so this is its own runner.
 //! Arguments are substrings of the names of the tests to run; `--timings` prints costs instead.
 //! Needs root; without it everything is reported as skipped.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod cgroups;
 mod child;
