@@ -6,8 +6,8 @@ use oci_spec::runtime::{Mount, Spec};
 
 use super::{container_path, host_path, invalid, refuse_if, text};
 use crate::error::Result;
-use crate::rootfs::options;
-use crate::spec::plan::{MountKind, MountPlan};
+use crate::rootfs::options::{self, MountOptions};
+use crate::spec::plan::{MountKind, MountPlan, Propagation};
 
 pub(super) fn mounts(spec: &Spec, bundle: &Path) -> Result<Vec<MountPlan>> {
     let mounts = spec.mounts().iter().flatten().enumerate();
@@ -46,6 +46,7 @@ fn plan(at: &str, mount: &Mount, bundle: &Path) -> Result<MountPlan> {
             recursive: options.bind.unwrap_or(filesystem == "rbind"),
         }
     } else if matches!(filesystem, "cgroup" | "cgroup2") {
+        check_cgroup(&format!("{at}.options"), &options)?;
         MountKind::Cgroup
     } else if filesystem.is_empty() {
         return Err(super::missing(&format!("{at}.type")));
@@ -66,4 +67,17 @@ fn plan(at: &str, mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         }
     }
     Ok(MountPlan { destination, kind, options })
+}
+
+/// A cgroup mount shows the container's own folders by bind: it takes attributes, but no options of the file system,
+/// which would be the host's, and never travels.
+fn check_cgroup(at: &str, options: &MountOptions) -> Result<()> {
+    if let Some((word, _)) = options.data.first() {
+        return Err(invalid(at, format!("{word:?} is no option of a cgroup mount")));
+    }
+    let travels = |propagation: &Propagation| propagation.kind == libc::MS_SHARED;
+    if options.propagations.iter().any(travels) {
+        return Err(invalid(at, "a cgroup mount cannot be shared".to_owned()));
+    }
+    Ok(())
 }

@@ -83,6 +83,16 @@ fn each_wrong_field_is_named() {
             mount(json!({"destination": "/a", "type": "tmpfs", "options": ["ro", "tmpcopyup"]})),
             "mounts[0].options[1]",
         ),
+        (
+            "/mounts",
+            mount(json!({"destination": "/c", "type": "cgroup", "options": ["ro", "nsdelegate"]})),
+            "mounts[0].options: \"nsdelegate\"",
+        ),
+        (
+            "/mounts",
+            mount(json!({"destination": "/c", "type": "cgroup2", "options": ["rshared"]})),
+            "mounts[0].options: a cgroup mount cannot be shared",
+        ),
         ("/linux", json!(null), "linux: it is missing"),
         ("/linux/namespaces", json!([]), "linux.namespaces: a container needs a mount namespace"),
         (
