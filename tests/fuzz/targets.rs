@@ -37,6 +37,13 @@ pub const TARGETS: &[Target] = &[
         seeds: ignore_files,
         words: &["**", "!", "[a-", "]", "/", "..", "\\"],
     },
+    Target { name: "build-plan", run: builder::plan::fuzz, seeds: dockerfiles, words: DOCKERFILE_WORDS },
+    Target {
+        name: "recorded-digests",
+        run: builder::cache::recorded::fuzz,
+        seeds: recorded_digests,
+        words: &["hullfd1\0", "\0\0\0\0\0\0\0\0", "\u{1}\0\0\0\0\0\0\0"],
+    },
     Target { name: "image-documents", run: documents, seeds: document_seeds, words: DOCUMENT_WORDS },
     Target {
         name: "reference",
@@ -121,6 +128,19 @@ fn dockerfiles() -> Vec<Vec<u8>> {
         "FROM --platform=linux/arm64/v8 a@sha256:0 AS b\nEXPOSE 80/tcp 90-99/udp $P\nSTOPSIGNAL SIGRTMIN+3\nUSER 1:2\nVOLUME /a /b\nWORKDIR c\n",
     ];
     written.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// One directory `d` with one entry `f`.
+fn recorded_digests() -> Vec<Vec<u8>> {
+    let entry = [&[7; 40 + 32][..], &[1, 0], b"f"].concat();
+    let mut file = b"hullfd1\0".to_vec();
+    file.extend(1u64.to_le_bytes());
+    file.extend(1u32.to_le_bytes());
+    file.extend(b"d");
+    file.extend(2049u64.to_le_bytes());
+    file.extend((entry.len() as u64).to_le_bytes());
+    file.extend(entry);
+    vec![file, b"hullfd1\0\0\0\0\0\0\0\0\0".to_vec()]
 }
 
 fn expansions() -> Vec<Vec<u8>> {

@@ -240,3 +240,14 @@ pub fn file_for(cache: &Path, path: &Path) -> PathBuf {
     let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
     cache.join(format!("{hex}.files"))
 }
+
+/// Entry point for fuzzing: any bytes are read without a panic, and what is read can be walked.
+pub fn fuzz(bytes: &[u8]) {
+    let Some(recorded) = Recorded::parse(bytes.to_vec()) else { return };
+    for index in 0..recorded.blocks.len() {
+        let total: usize = recorded.block(index).entries().map(|record| ENTRY + record.name.len()).sum();
+        assert!(total <= bytes.len());
+        // Paths that are not sorted are not found, or another block is: never a panic.
+        let _ = recorded.directory(recorded.path(index));
+    }
+}

@@ -253,3 +253,24 @@ fn random_id() -> String {
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_becomes_lines_and_the_last_ones_are_kept() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let text = (0..30).map(|line| format!("line {line}\n")).collect::<String>() + "a\rb\n\nlast";
+        std::thread::scope(|scope| {
+            scope.spawn(move || std::io::Write::write_all(&mut File::from(writer), text.as_bytes()).unwrap());
+            let mut shown = Vec::new();
+            let last = read_lines(reader, &mut |line| shown.push(String::from_utf8_lossy(line).into_owned()))
+                .unwrap();
+            assert_eq!(shown.len(), 33);
+            assert_eq!(shown[30..], ["a", "b", "last"]);
+            assert_eq!(last.len(), LAST_LINES);
+            assert_eq!(last.back().map(String::as_str), Some("last"));
+        });
+    }
+}

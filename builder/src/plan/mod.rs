@@ -276,3 +276,33 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Entry point for fuzzing: any file is planned or refused, without a panic, on images that are made up.
+pub fn fuzz(bytes: &[u8]) {
+    struct AnyImage;
+    impl Images for AnyImage {
+        fn image(&self, name: &str) -> Result<BaseImage, image::error::Error> {
+            let mut config = ImageConfig::scratch();
+            config.config.env = vec!["PATH=/bin".to_owned(), name.to_owned(), format!("NAME={name}")];
+            config.config.on_build = vec![format!("RUN echo {name}"), name.to_owned()];
+            config.config.on_build.truncate(name.len() % 3);
+            Ok(BaseImage { name: name.to_owned(), config, layers: Vec::new() })
+        }
+
+        fn names(&self) -> Vec<String> {
+            vec!["busybox".to_owned()]
+        }
+    }
+    let Ok(file) = Dockerfile::parse_bytes(bytes, "Dockerfile") else { return };
+    let args = vec![("V".to_owned(), "1".to_owned()), ("HTTP_PROXY".to_owned(), "p".to_owned())];
+    let options = Options {
+        target: None,
+        args: BuildArgs::new(args),
+        network: Network::None,
+        platform: Platform::host(),
+    };
+    match Plan::make(&file, &options, &AnyImage) {
+        Ok(plan) => assert!(plan.target_stage().is_some()),
+        Err(failure) => assert!(!failure.render(crate::dockerfile::Style::Plain).is_empty()),
+    }
+}
