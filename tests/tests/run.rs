@@ -12,7 +12,7 @@ use runtime::process::Exit;
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use tests::{Command, Sandbox, eventually, leaks, needs};
+use tests::{Canary, Command, Sandbox, eventually, leaks, needs};
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -182,6 +182,31 @@ fn options_reach_the_container() {
         .rrun(["run", "--rm", "-v", &bind, "-v", &read_only, "busybox", "id"])
         .run()
         .fails(125, &["duplicate", "/data"]);
+}
+
+#[test]
+fn what_an_image_says_stays_inside_it() {
+    needs!("root");
+    let sandbox = sandbox();
+    let canary = Canary::new();
+    let outside = canary.path().display();
+    let dockerfile = format!(
+        "FROM busybox\n\
+         RUN mkdir -p {outside} && ln -s {outside} /volume && ln -s {outside} /work \\\n\
+          && echo app:x:1000:1000::/home/app:/bin/sh >> /etc/passwd \\\n\
+          && printf 'app:x:1000:\\nextra:x:55:app\\n' >> /etc/group\n\
+         VOLUME /volume/made /data\nWORKDIR /work/deep\nENV A=\"x y\"\nUSER app\n\
+         ENTRYPOINT [\"sh\", \"-c\"]\nCMD [\"id; pwd; ls -d /data /volume/made; echo $A $HOME\"]\n"
+    );
+    sandbox.write("context/Dockerfile", dockerfile);
+    sandbox.rbuild(["-q", "-t", "linked", "context"]).run().succeeds();
+    sandbox.rrun(["run", "--rm", "linked"]).run().succeeds().stdout_is(&format!(
+        "uid=1000(app) gid=1000(app) groups=55(extra),1000(app)\n{outside}/deep\n/data\n/volume/made\nx y /home/app\n"
+    ));
+    // A given entry point discards the image's command; words replace it.
+    sandbox.rrun(["run", "--rm", "--entrypoint", "id", "linked", "-u"]).run().succeeds().stdout_is("1000\n");
+    sandbox.rrun(["run", "--rm", "-u", "0", "linked", "id -u"]).run().succeeds().stdout_is("0\n");
+    canary.is_untouched();
 }
 
 #[test]

@@ -19,7 +19,7 @@ use runtime::spec::from_image::{
     Bind, ContainerSettings, Identity, Network, TerminalSize, container_spec, merge_env,
 };
 use rustix::fs::{Mode, OFlags};
-use rustix::io::{Errno, FdFlags};
+use rustix::io::FdFlags;
 
 use super::Global;
 use crate::containers::{Containers, Held, Record, short};
@@ -233,11 +233,9 @@ fn mount_root(store: &Store, image: &Image, folder: &Path, volatile: bool) -> Re
 /// volumes that outlive it; the path is resolved inside the root, wherever its links point (CVE-2022-23648).
 fn make_volume(root: rustix::fd::BorrowedFd<'_>, path: &str) -> Result<()> {
     let path = Path::new("/").join(path);
-    match runtime::rootfs::create_directory(root, &path) {
-        // A file that is already there is what the image chose.
-        Ok(_) | Err(Errno::EXIST | Errno::NOTDIR) => Ok(()),
-        Err(errno) => Err(errno).with_context(|| format!("cannot create volume {}", path.display())),
-    }
+    runtime::rootfs::create_directory(root, &path)
+        .map(drop)
+        .with_context(|| format!("cannot create volume {} of the image", path.display()))
 }
 
 /// A missing folder of the host is made, as docker does.
