@@ -166,6 +166,14 @@ mod tests {
     use std::time::Duration;
 
     /// A monitor of a process that is this test itself, until `ends` is set.
+    struct Finish<'a>(&'a AtomicBool);
+
+    impl Drop for Finish<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
     fn with_server(ends: &AtomicBool, talk: impl FnOnce(&std::path::Path) + Send) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pod/monitor.sock");
@@ -175,8 +183,9 @@ mod tests {
         let finished = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                // Also when it panics: the loop below would wait for ever.
+                let _finish = Finish(&finished);
                 talk(&path);
-                finished.store(true, Ordering::Release);
             });
             let mut server = Server::default();
             while !finished.load(Ordering::Acquire) {
