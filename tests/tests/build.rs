@@ -135,6 +135,25 @@ fn a_rebuild_knows_what_did_not_change() {
 }
 
 #[test]
+fn with_source_date_epoch_two_builds_are_one_image() {
+    needs!("root");
+    let sandbox = with_context(&[
+        ("Dockerfile", "FROM busybox\nRUN mkdir /made && echo x > /made/x\nWORKDIR /w\nCOPY dir /dir\n"),
+        ("dir/a", "1"),
+    ]);
+    let dated = ["--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    let (_, plain) = cached(&sandbox, &[]);
+    let (hits, first) = cached(&sandbox, &dated);
+    assert_eq!(hits, 0, "what was made without a date has other times");
+    assert_ne!(first, plain);
+    assert_eq!(inside(&sandbox, "stat -c %Y /made/x /w /dir /dir/a"), "1000000000\n".repeat(4));
+    // Times below the second would tell two runs apart.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let again = ["--no-cache", dated[0], dated[1]];
+    assert_eq!(cached(&sandbox, &again), (0, first));
+}
+
+#[test]
 fn a_stage_that_is_only_copied_from_need_not_be_there() {
     needs!("root");
     let sandbox = with_context(&[(

@@ -206,7 +206,7 @@ impl Build<'_> {
         need: Need,
         results: &mut Results,
     ) -> Result<Option<Key>> {
-        let chain = chain_of(&below.layers);
+        let chain = self.dated(chain_of(&below.layers));
         match &step.action {
             Action::Config => Ok(None),
             Action::Run(run) => Ok(Some(keys::run(&chain, run))),
@@ -228,6 +228,17 @@ impl Build<'_> {
                     Ok(layers.map(|layers| keys::copy_from(&chain, copy, &chain_of(layers))))
                 }
             },
+        }
+    }
+
+    /// With `SOURCE_DATE_EPOCH` the files of a layer have other times, so it is another result.
+    fn dated(&self, chain: Key) -> Key {
+        match self.epoch {
+            None => chain,
+            Some(epoch) => Key::of("epoch", |key| {
+                key.key(&chain);
+                key.text(&epoch.to_string());
+            }),
         }
     }
 
@@ -307,7 +318,7 @@ impl Build<'_> {
                 }
             },
         }
-        Ok(work.commit()?)
+        Ok(work.commit(self.epoch.map(|epoch| epoch.seconds))?)
     }
 
     fn select(&mut self, copy: &CopyStep) -> std::result::Result<keys::SelectedSources, StepError> {

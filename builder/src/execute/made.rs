@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use image::layers::{Attributes, Overlay, Upper, commit_upper};
+use image::layers::{Overlay, Upper, commit_upper_until, root_attributes};
 use image::store::{LayerDescriptor, Lease, Store};
 use runtime::security::user;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use super::copy::{Copier, CopyError, Inline, Target};
 use super::error::{Error, Result, StepError};
@@ -51,22 +51,13 @@ impl<'a> Workspace<'a> {
         &self.folder
     }
 
-    /// Makes what was written a layer of the store.
-    pub(super) fn commit(self) -> Result<LayerDescriptor> {
+    /// Makes what was written a layer of the store, with no file later than `latest` (seconds since 1970).
+    pub(super) fn commit(self, latest: Option<i64>) -> Result<LayerDescriptor> {
         let Workspace { store, lease, upper, below, root, .. } = self;
         // The overlay must be gone before its upper becomes a layer.
         drop(root);
-        Ok(commit_upper(store, lease, &upper.upper, &below)?)
+        Ok(commit_upper_until(store, lease, &upper.upper, &below, latest)?)
     }
-}
-
-/// The attributes of the merged root: those of the highest layer.
-fn root_attributes(lower: &[PathBuf]) -> Result<Attributes> {
-    let Some(highest) = lower.last() else { return Ok(Attributes::default()) };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let handle = rustix::fs::open(highest, flags, Mode::empty())
-        .map_err(|errno| Error::file("open layer", highest)(errno.into()))?;
-    Ok(Attributes::of(handle.as_fd(), highest.as_path().into())?)
 }
 
 /// WORKDIR: makes the directory and what is missing above it. Directories that are there stay as they are.

@@ -12,13 +12,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
-use image::layers::{Attributes, Overlay, Upper};
+use image::layers::{Overlay, Upper, root_attributes};
 use image::store::{Image, Store};
 use runtime::security::user;
 use runtime::spec::from_image::{
     Bind, ContainerSettings, Identity, Network, TerminalSize, container_spec, merge_env,
 };
-use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 
 use super::Global;
@@ -214,16 +213,7 @@ fn prepare(
 /// when the last process leaves, before anybody learns of its end (seen: 1.3 s on a busy disk).
 fn mount_root(store: &Store, image: &Image, folder: &Path, volatile: bool) -> Result<OwnedFd> {
     let lower = image.layer_roots(store);
-    let attributes = match lower.last() {
-        Some(top) => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let root = rustix::fs::open(top, flags, Mode::empty())
-                .with_context(|| format!("cannot open layer {}", top.display()))?;
-            Attributes::of(root.as_fd(), top.as_path().into())?
-        }
-        None => Attributes::default(),
-    };
-    let upper = Upper::create(folder, &attributes)?;
+    let upper = Upper::create(folder, &root_attributes(&lower)?)?;
     Overlay { lower, upper: Some(upper), volatile }
         .mount_detached()
         .with_context(|| format!("cannot mount image {}", image.id.short()))
