@@ -31,6 +31,9 @@ pub struct View<'a> {
 #[derive(Debug, Default)]
 pub struct Server {
     callers: [Option<Caller>; CALLERS],
+    /// The last one turned away. Closing at once could overtake the reason: a socket that is closed with a request
+    /// unread, or before it was sent, fails at the caller before the reply is seen.
+    turned_away: Option<Connection>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,7 @@ impl Server {
         let Some(slot) = self.callers.iter().position(Option::is_none) else {
             let reply = Reply::Error { kind: ErrorKind::Busy, text: "the monitor serves too many callers" };
             let _ = connection.send(encode_reply(&reply, 1).as_bytes(), &[]);
+            self.turned_away = Some(connection);
             return None;
         };
         let caller = self.callers[slot].insert(Caller { connection, waits: None });
