@@ -112,6 +112,7 @@ pub(super) fn files(
     if archives.is_empty() {
         copier.expect(selected.count())?;
     }
+    let mut settled = true;
     for source in &selected.0 {
         match source {
             SelectedSource::Inline { name, content } => {
@@ -120,14 +121,14 @@ pub(super) fn files(
             SelectedSource::Paths(paths) => {
                 for one in paths {
                     match archives.iter().find(|archive| is_same(archive, one)) {
-                        Some(_) => super::unpack::unpack(work.root(), step, owner, from, one)?,
+                        Some(_) => settled &= super::unpack::unpack(work.root(), step, owner, from, one)?,
                         None => copier.put(from, one)?,
                     }
                 }
             }
         }
     }
-    if copier.unsettled() {
+    if copier.unsettled() || !settled {
         from.note_unsettled();
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! The unpacker is that of layers with another meaning of members: no whiteouts, names confined to the destination.
 
 use std::fs::File;
-use std::io::{Read, Seek as _};
+use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use super::keys::{SelectedSource, SelectedSources};
 use super::made::make_directory;
 use super::rooted::Owner;
 use super::source::{Selected, SourceTree};
+use crate::cache::digests::is_as_seen;
 use crate::cache::shown;
 use crate::cache::tree::open_beneath;
 use crate::plan::CopyStep;
@@ -54,18 +55,19 @@ fn is_archive(file: File) -> bool {
     stored == Ok(sum)
 }
 
-/// Unpacks one archive into the destination.
+/// Unpacks one archive into the destination. False if it was no longer what the walk saw.
 pub(super) fn unpack(
     root: BorrowedFd<'_>,
     step: &CopyStep,
     owner: Option<Owner>,
     from: &SourceTree,
     archive: &Selected,
-) -> Result<(), StepError> {
+) -> Result<bool, StepError> {
     make_directory(root, &step.destination, owner.unwrap_or_default())?;
-    let mut file = open(from, archive)?;
-    file.rewind().map_err(|error| StepError::told(format!("cannot read the archive: {error}")))?;
-    let reader = decompress(file)?;
+    let file = open(from, archive)?;
+    let same = |file: &File| rustix::fs::fstat(file).is_ok_and(|now| is_as_seen(&now, &archive.entry));
+    let before = same(&file);
+    let reader = decompress(&file)?;
     let options =
         ExtractOptions { owner: owner.map(|owner| (owner.uid, owner.gid)), ..ExtractOptions::default() };
     let under = Path::new(step.destination.trim_start_matches('/'));
@@ -73,7 +75,7 @@ pub(super) fn unpack(
         let name = shown(&archive.name);
         StepError::told(format!("cannot unpack {name}: {}", crate::plan::chain(&error)))
     })?;
-    Ok(())
+    Ok(before && same(&file))
 }
 
 fn open(from: &SourceTree, one: &Selected) -> Result<File, StepError> {
