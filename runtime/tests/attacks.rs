@@ -236,6 +236,34 @@ fn leaked_descriptors_do_not_arrive() {
 }
 
 #[test]
+fn the_hosts_null_device_does_not_arrive() {
+    // CVE-2026-88265: root of a container may change mode and owner of what it has open, also of a host's device.
+    let host = fs::metadata("/dev/null").unwrap();
+    let script = "touch -d 2001-02-03 /proc/self/fd/0; \
+                  stat -L -c %d:%i /proc/self/fd/0 /dev/null";
+    let assert_own = |out: &str| {
+        let seen: Vec<&str> = out.lines().collect();
+        assert!(seen.len() == 2 && seen[0] == seen[1], "{out}");
+        assert_ne!(seen[0], format!("{}:{}", host.dev(), host.ino()));
+        let now = fs::metadata("/dev/null").unwrap();
+        assert_eq!(now.mtime(), host.mtime());
+    };
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell(script);
+    assert_own(&bundle.run().succeeded().out);
+    bundle.args(&["sleep", "1000"]);
+    bundle.start();
+    assert_own(&bundle.exec(&["sh", "-c", script]).succeeded().out);
+    // What a container puts there before an exec is neither followed nor believed.
+    for replacement in ["ln -s /etc/passwd /dev/null", "mkfifo /dev/null", "echo x > /dev/null", "true"] {
+        let plant = format!("rm -f /dev/null; {replacement}");
+        let mut planting = bundle.roci(&["exec", &bundle.id, "sh", "-c", &plant]);
+        assert!(planting.stdin(Stdio::piped()).status().unwrap().success());
+        bundle.exec(&["true"]).failed(255, "0 as the container's /dev/null");
+    }
+}
+
+#[test]
 fn capabilities_and_promises_are_those_asked_for_in_run_and_exec() {
     // CVE-2022-29162, CVE-2022-24769, CVE-2022-27650 and others: nothing inheritable, nothing ambient.
     let expected = "CapInh:\t0000000000000000\nCapPrm:\t0000000000000420\nCapEff:\t0000000000000420\n\

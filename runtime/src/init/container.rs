@@ -83,6 +83,7 @@ impl Child for ContainerChild<'_> {
         fault::child(35)?;
 
         self.process.place_stdio(terminal.as_ref())?;
+        self.process.replace_host_null()?;
         fault::child(36)?;
         self.process.hand_over(channel, &self.gate)
     }

@@ -54,6 +54,7 @@ impl Child for EnteringChild<'_> {
             let slave = terminal::open(root.as_fd(), self.process.plan, false, channel)?;
             self.process.place_stdio(Some(&slave))?;
         }
+        self.process.replace_host_null()?;
         self.process.hand_over(channel, &StartGate::Channel)
     }
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::command;
@@ -15,6 +15,7 @@ use super::protocol::{ChildEnd, CommandFailure, Failure};
 use super::{Step, StepFailure};
 use crate::container::Stdio;
 use crate::fault;
+use crate::rootfs;
 use crate::security::capabilities::CapabilityPlan;
 use crate::security::rlimits::Rlimits;
 use crate::security::seccomp::Program;
@@ -75,6 +76,34 @@ impl PreparedProcess<'_> {
         nix::unistd::dup2_stdin(stdin).map_err(from_nix("stdin"))?;
         nix::unistd::dup2_stdout(stdout).map_err(from_nix("stdout"))?;
         nix::unistd::dup2_stderr(stderr).map_err(from_nix("stderr"))
+    }
+
+    /// Puts the container's own null device in the place of the host's. Called inside the root.
+    ///
+    /// Whoever has a device file open can change its mode, owner and times: with the host's as standard stream root of
+    /// a container could take /dev/null away from everyone on the host. What stands at /dev/null in the root is
+    /// believed only if it is one, for a container can put anything there before an exec (CVE-2026-88265).
+    pub(super) fn replace_host_null(&self) -> Result<(), StepFailure> {
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let mut own = None;
+        for (stream, number) in [(stdin.as_fd(), 0), (stdout.as_fd(), 1), (stderr.as_fd(), 2)] {
+            let failed = || StepFailure::of(Step::Stdio, format!("{number} as the container's /dev/null"));
+            if !rootfs::is_null_device(stream).map_err(failed())? {
+                continue;
+            }
+            let null = match own.take() {
+                Some(null) => null,
+                None => own_null().map_err(failed())?,
+            };
+            let placed = match number {
+                0 => nix::unistd::dup2_stdin(&null),
+                1 => nix::unistd::dup2_stdout(&null),
+                _ => nix::unistd::dup2_stderr(&null),
+            };
+            placed.map_err(|errno| failed()(crate::namespaces::from_nix(errno)))?;
+            own = Some(null);
+        }
+        Ok(())
     }
 
     /// Closes everything but the command's descriptors, the channel and `kept`.
@@ -223,6 +252,18 @@ fn home(plan: &ProcessPlan) -> Option<CString> {
         .and_then(|root| user::resolve(root.as_fd(), &plan.uid.to_string(), &[]).ok())
         .map_or_else(|| "/".to_owned(), |user| user.home);
     CString::new(format!("HOME={home}")).ok()
+}
+
+/// The null device of the root that this process is in, opened for both directions as for any service.
+fn own_null() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let null = rustix::fs::openat2(CWD, "/dev/null", flags, Mode::empty(), resolve)?;
+    if !rootfs::is_null_device(null.as_fd())? {
+        return Err(Errno::NODEV);
+    }
+    rustix::io::ioctl_fionbio(&null, false)?;
+    Ok(null)
 }
 
 /// Waits for the byte that `start` writes. Holding both ends of the FIFO open, this read never sees an end.

@@ -22,12 +22,17 @@ impl HostNull {
     /// Opens it; called before the root is attached.
     pub fn open() -> Result<HostNull, Errno> {
         let null = rustix::fs::openat(CWD, "/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let stat = rustix::fs::fstat(&null)?;
-        if !is_device(&stat, FileType::CharacterDevice, makedev(1, 3)) {
+        if !is_null_device(null.as_fd())? {
             return Err(Errno::NODEV);
         }
         Ok(HostNull(null))
     }
+}
+
+/// Is this the null device, by type and number?
+pub fn is_null_device(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(is_device(&stat, FileType::CharacterDevice, makedev(1, 3)))
 }
 
 /// Makes the read-only paths read-only and the masked paths empty. Paths that do not exist need no protection.
