@@ -264,6 +264,29 @@ fn the_hosts_null_device_does_not_arrive() {
 }
 
 #[test]
+fn a_bind_is_not_led_over_the_kernels_folders() {
+    // With /data as a link to /dev our devices would be made in the host's folder.
+    for kernels in ["dev", "proc", "sys"] {
+        for with_mounts in [true, false] {
+            let canary = Canary::new();
+            let mut bundle = Bundle::new(&["true"]);
+            if !with_mounts {
+                without_dev(&mut bundle);
+            }
+            plant(&bundle, "data", &Path::new("/").join(kernels));
+            bundle.set(
+                "/mounts/-",
+                json!({ "destination": "/data", "type": "bind", "source": canary.path(),
+                        "options": ["rbind", "rw"] }),
+            );
+            bundle.run().failed(1, &format!("/data, a link to /{kernels}: ELOOP"));
+            canary.assert_untouched();
+            bundle.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
 fn capabilities_and_promises_are_those_asked_for_in_run_and_exec() {
     // CVE-2022-29162, CVE-2022-24769, CVE-2022-27650 and others: nothing inheritable, nothing ambient.
     let expected = "CapInh:\t0000000000000000\nCapPrm:\t0000000000000420\nCapEff:\t0000000000000420\n\

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
 
@@ -51,7 +52,40 @@ pub fn mount_all(
     for (mount, bind) in mounts.iter().zip(binds) {
         one(root, mount, bind.as_ref(), cgroups, &mut mounted)?;
     }
+    refuse_covered(root, mounts, binds)?;
     Ok(mounted)
+}
+
+/// A bind has to be where it was asked to be: an image in which /data is a link to /dev would have our devices and links
+/// made in the host's folder, one to /proc would hide what is masked and read-only there.
+fn refuse_covered(root: &Root<'_>, mounts: &[MountPlan], binds: &[Option<Bind>]) -> Result<(), StepFailure> {
+    for (mount, bind) in mounts.iter().zip(binds) {
+        let Some(bind) = bind.as_ref().filter(|bind| bind.directory) else { continue };
+        for kernels in ["/dev", "/proc", "/sys"].map(Path::new) {
+            if mount.destination == kernels {
+                continue;
+            }
+            let failed = |errno| {
+                let destination = mount.destination.display();
+                failure(Step::Target, format!("{destination}, a link to {}", kernels.display()), errno)
+            };
+            let place = match target::open(root.handle(), kernels, OFlags::PATH) {
+                Ok(place) => mount_id(place.as_fd()).map_err(failed)?,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(errno) => return Err(failed(errno)),
+            };
+            if place == mount_id(bind.mount.as_fd()).map_err(failed)? {
+                return Err(failed(Errno::LOOP));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The kernel's number of the mount that a descriptor is on.
+fn mount_id(file: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok(stat.stx_mnt_id)
 }
 
 fn one(
