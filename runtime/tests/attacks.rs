@@ -264,6 +264,19 @@ fn the_hosts_null_device_does_not_arrive() {
 }
 
 #[test]
+fn a_joining_process_leaves_the_keys_of_its_caller_behind() {
+    if !Path::new("/proc/keys").exists() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.start();
+    // To another user only the keyring that it possesses shows.
+    let keys = bundle.verb(&["exec", "--user", "1000", &bundle.id, "cat", "/proc/keys"]).succeeded().out;
+    assert!(keys.contains(&format!("_ses.{}", bundle.id)), "{keys}");
+}
+
+#[test]
 fn a_bind_is_not_led_over_the_kernels_folders() {
     // With /data as a link to /dev our devices would be made in the host's folder.
     for kernels in ["dev", "proc", "sys"] {

@@ -253,7 +253,8 @@ fn build(
     Ok(Built { ready, console_master, clamped, held: request.gate == Gate::Held })
 }
 
-fn keyring_name(id: &Id) -> CString {
+/// The session keyring of a container's processes.
+pub(super) fn keyring_name(id: &Id) -> CString {
     // An id holds no NUL byte, so this never falls back.
     CString::new(format!("_ses.{id}")).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
-use super::create::start_by;
+use super::create::{keyring_name, start_by};
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, observe};
 use super::request::{Console, Stdio};
@@ -107,6 +107,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
         target: &target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         entrance: &entrance,
+        keyring: keyring_name(&id),
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;

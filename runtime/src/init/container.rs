@@ -1,7 +1,7 @@
 //! The first process of a container: one readable list of ordered steps.
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -147,14 +147,7 @@ impl ContainerChild<'_> {
 
     fn lead_session(&self) -> Result<(), StepFailure> {
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
-        let Some(name) = &self.keyring else { return Ok(()) };
-        match crate::sys::process::join_session_keyring(name) {
-            // A kernel without keys has none to protect; a filter around us that forbids them has none to give.
-            Ok(()) | Err(Errno::NOSYS | Errno::PERM) => Ok(()),
-            Err(errno) => {
-                Err(StepFailure { step: Step::Keyring, object: "a session keyring".to_owned(), errno })
-            }
-        }
+        self.keyring.as_deref().map_or(Ok(()), join_keyring)
     }
 
     fn name_host(&self) -> Result<(), StepFailure> {
@@ -222,6 +215,15 @@ impl ContainerChild<'_> {
             return Ok(None);
         }
         terminal::open(root.handle(), process, !mounted.dev_is_bind, channel).map(Some)
+    }
+}
+
+/// Leaves the caller's session keyring, whose keys would be the container's to use.
+pub(super) fn join_keyring(name: &CStr) -> Result<(), StepFailure> {
+    match crate::sys::process::join_session_keyring(name) {
+        // A kernel without keys has none to protect; a filter around us that forbids them has none to give.
+        Ok(()) | Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+        Err(errno) => Err(StepFailure { step: Step::Keyring, object: "a session keyring".to_owned(), errno }),
     }
 }
 

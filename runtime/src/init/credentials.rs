@@ -13,5 +13,9 @@ pub(super) fn become_user(process: &ProcessPlan) -> Result<(), StepFailure> {
     let gid = Gid::from_raw(process.gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed(format!("group {}", process.gid)))?;
     let uid = Uid::from_raw(process.uid);
-    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed(format!("user {}", process.uid)))
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed(format!("user {}", process.uid)))?;
+    // A machine with fs.suid_dumpable=1 makes who changes users traceable by them (CVE-2016-9962).
+    let behavior = rustix::process::DumpableBehavior::NotDumpable;
+    rustix::process::set_dumpable_behavior(behavior)
+        .map_err(StepFailure::of(Step::User, "the process to be not dumpable"))
 }

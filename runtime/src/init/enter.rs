@@ -4,12 +4,13 @@
 //! by then and cannot be traced (CVE-2016-9962): everything else is closed first.
 
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::container::become_root;
+use super::container::{become_root, join_keyring};
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::{Step, StepFailure, terminal};
@@ -27,6 +28,8 @@ pub struct EnteringChild<'a> {
     pub namespaces: CloneFlags,
     /// The way into the v1 cgroups.
     pub entrance: &'a Entrance,
+    /// Name of the session keyring to join.
+    pub keyring: CString,
 }
 
 impl Child for EnteringChild<'_> {
@@ -43,6 +46,7 @@ impl Child for EnteringChild<'_> {
         self.process.close_others(channel.handle(), Some(self.target.as_fd()))?;
         self.join()?;
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
+        join_keyring(&self.keyring)?;
         if self.process.plan.terminal {
             let root = rustix::fs::openat(
                 CWD,
