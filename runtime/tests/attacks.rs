@@ -277,6 +277,20 @@ fn a_joining_process_leaves_the_keys_of_its_caller_behind() {
 }
 
 #[test]
+fn only_descriptors_of_the_caller_are_preserved() {
+    // With 3 closed by the caller the log would be opened there and passed on.
+    let bundle = Bundle::new(&["ls", "/proc/self/fd"]);
+    bundle.write_config();
+    let log = bundle.path().join("log");
+    let run = |count: &str| {
+        bundle.verb(&["--log", log.to_str().unwrap(), "run", "--preserve-fds", count, &bundle.id])
+    };
+    run("1").failed(1, "descriptor 3 is not open");
+    run("4294967295").failed(1, "descriptor 3 is not open");
+    assert_eq!(run("0").succeeded().out, "0\n1\n2\n3\n");
+}
+
+#[test]
 fn a_bind_is_not_led_over_the_kernels_folders() {
     // With /data as a link to /dev our devices would be made in the host's folder.
     for kernels in ["dev", "proc", "sys"] {

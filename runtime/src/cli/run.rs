@@ -116,10 +116,12 @@ fn follow_until_asked(child: BorrowedFd<'_>, signals: &SigSet) -> anyhow::Result
     }
 }
 
-/// Descriptors that are to be passed on have to be open: a hole would be filled by one of ours.
+/// Descriptors that are to be passed on have to be the caller's: a hole may be filled by one of ours, as the log.
 pub fn check_preserved(count: u32) -> anyhow::Result<()> {
-    for number in 3..3 + count as RawFd {
-        runtime::sys::fd::require_open(number)
+    for number in 3..count.saturating_add(3) {
+        RawFd::try_from(number)
+            .ok()
+            .and_then(|number| runtime::sys::fd::require_inherited(number).ok())
             .with_context(|| format!("--preserve-fds {count}: descriptor {number} is not open"))?;
     }
     Ok(())

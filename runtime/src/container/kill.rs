@@ -26,7 +26,8 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
     let refuse = || Error::State { id: id.to_string(), verb: "kill", status: observed.status };
     match (target, &record, &observed.process) {
         // What a container leaves behind in a shared PID namespace outlives its first process.
-        (Target::All, Some(record), _) => {
+        // Before there is one the cgroup that the record names may be somebody else's.
+        (Target::All, Some(record), _) if record.pid > 0 => {
             let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
             if signal == Signal::KILL {
                 cgroup.kill()?

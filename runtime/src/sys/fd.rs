@@ -46,8 +46,10 @@ pub fn take_inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Fails if nothing is open under this number.
-pub fn require_open(number: RawFd) -> Result<(), Errno> {
+/// Fails unless our caller left a descriptor open under this number. Ours are all close-on-exec, and none that was
+/// inherited can be.
+pub fn require_inherited(number: RawFd) -> Result<(), Errno> {
     // SAFETY: no memory is passed; an invalid number is answered with EBADF.
-    check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into()).map(drop)
+    let flags = check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    if flags & libc::c_long::from(libc::FD_CLOEXEC) == 0 { Ok(()) } else { Err(Errno::BADF) }
 }
