@@ -360,4 +360,20 @@ mod tests {
         rustix::net::send(&client.socket, &[0; MAX_MESSAGE + 1], SendFlags::empty()).unwrap();
         assert!(matches!(server.receive(&mut [0; MAX_MESSAGE]), Err(ChannelError::Oversized)));
     }
+
+    #[test]
+    fn more_descriptors_than_allowed_are_refused_and_closed() {
+        let (_folder, _listener, client, server) = pair();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS + 3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let many = [writer.as_fd(); MAX_DESCRIPTORS + 3];
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&many)));
+        let packet = [IoSlice::new(b"x")];
+        rustix::net::sendmsg(&client.socket, &packet, &mut ancillary, SendFlags::empty()).unwrap();
+        drop(writer);
+        assert!(matches!(server.receive(&mut [0; MAX_MESSAGE]), Err(ChannelError::Oversized)));
+        // No copy of the writing end is left anywhere: this would wait for ever.
+        assert_eq!(std::io::read_to_string(reader).unwrap(), "");
+    }
 }
