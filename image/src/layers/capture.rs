@@ -168,8 +168,8 @@ impl<'a, W: Write> Capture<'a, W> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(parent, name, flags, Mode::empty())
             .map_err(|errno| Error::io("open", path, errno))?;
-        let attributes = self.attributes(handle.as_fd(), path)?;
         let stat = rustix::fs::fstat(&handle).map_err(|errno| Error::io("inspect", path, errno))?;
+        let attributes = self.attributes_of(handle.as_fd(), &stat, path)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.writer.header(path, &EntryKind::File, &attributes, size).map_err(written)?;
         let mut file = File::from(handle);
@@ -224,7 +224,11 @@ impl<'a, W: Write> Capture<'a, W> {
     /// The attributes that a tar carries. Cleans what overlayfs left, if the folder is an upper.
     fn attributes(&self, handle: BorrowedFd<'_>, path: &[u8]) -> Result<Attributes> {
         let stat = rustix::fs::fstat(handle).map_err(|errno| Error::io("inspect", path, errno))?;
-        let mut attributes = Attributes::of_stat(&stat);
+        self.attributes_of(handle, &stat, path)
+    }
+
+    fn attributes_of(&self, handle: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<Attributes> {
+        let mut attributes = Attributes::of_stat(stat);
         for name in xattr_names(handle, &Name::from(path))? {
             if is_kept(&name) {
                 let value = xattr_value(handle, &name, &Name::from(path))?;

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Mode;
 
+use super::ahead::{hash_beside, read_ahead};
 use super::capture::capture_upper;
 use super::compress::decompress;
 use super::error::Error;
@@ -18,7 +19,7 @@ use super::limits::Limits;
 use super::parents::DIRECTORY;
 use super::unpack::{Unpacked, unpack};
 use super::view::View;
-use crate::digest::{Digest, DigestReader, DigestWriter};
+use crate::digest::{Digest, DigestReader};
 use crate::error::{IoContext, Result};
 use crate::store::{LayerDescriptor, Lease, Store};
 
@@ -49,9 +50,8 @@ pub fn commit_upper_until(
 ) -> Result<LayerDescriptor> {
     let folder = open(upper)?;
     let below = View::open(below)?;
-    let mut tar = DigestWriter::new(io::sink());
-    capture_upper(folder.as_fd(), &below, latest, &mut tar)?;
-    let (_, diff_id, size) = tar.finish();
+    let (captured, diff_id, size) = hash_beside(|tar| capture_upper(folder.as_fd(), &below, latest, tar));
+    captured?;
     if lease.keep_layer(&diff_id).is_err() {
         let finished = lease.temporary_path();
         make_directory(&finished)?;
@@ -83,7 +83,7 @@ pub fn unpack_image(store: &Store, lease: &Lease, layers: &mut [LayerDescriptor]
                 continue;
             }
             // The same layer twice, where each one needs what is below it.
-            None => unpack_blob(store, lease, &layers[index])?,
+            None => unpack_blob(store, lease, &layers[index], Pace::Alone)?,
         };
         let (path, rest) = pending;
         layers[index].folder = if rest.is_complete() { diff_id } else { chain };
@@ -131,9 +131,9 @@ fn unpack_missing(
     let results = Mutex::new((0..layers.len()).map(|_| None).collect::<Vec<Pending>>());
     let failure = Mutex::new(None);
     let next = AtomicUsize::new(0);
-    let work = || {
+    let take_turns = |pace: Pace| {
         while let Some(index) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match unpack_blob(store, lease, &layers[*index]) {
+            match unpack_blob(store, lease, &layers[*index], pace) {
                 Ok(pending) => lock(&results)[*index] = Some(pending),
                 Err(error) => {
                     lock(&failure).get_or_insert(error);
@@ -143,6 +143,8 @@ fn unpack_missing(
             }
         }
     };
+    let pace = if missing.len() == 1 { Pace::Alone } else { Pace::AmongOthers };
+    let work = || take_turns(pace);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
     std::thread::scope(|scope| {
         for _ in 1..threads {
@@ -156,7 +158,19 @@ fn unpack_missing(
     }
 }
 
-fn unpack_blob(store: &Store, lease: &Lease, layer: &LayerDescriptor) -> Result<(PathBuf, Unpacked)> {
+/// Whether other layers keep the other processors busy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Alone,
+    AmongOthers,
+}
+
+fn unpack_blob(
+    store: &Store,
+    lease: &Lease,
+    layer: &LayerDescriptor,
+    pace: Pace,
+) -> Result<(PathBuf, Unpacked)> {
     let path = lease.temporary_path();
     make_directory(&path)?;
     // Not 0700: until an entry says otherwise this is what every user of the container has to pass.
@@ -165,10 +179,21 @@ fn unpack_blob(store: &Store, lease: &Lease, layer: &LayerDescriptor) -> Result<
     let folder = open(&root)?;
     rustix::fs::fchmod(&folder, Mode::from_raw_mode(0o755)).at("set the mode of", &root)?;
     let mut tar = DigestReader::new(decompress(store.open_blob(&layer.digest)?)?);
-    let unpacked = unpack(&mut tar, folder.as_fd(), &Limits::default())?;
-    // Bytes behind the end mark belong to the digest too.
-    drain(&mut tar)?;
-    let (actual, size) = tar.finish();
+    let work = |mut tar: &mut dyn io::Read| {
+        let unpacked = unpack(&mut tar, folder.as_fd(), &Limits::default())?;
+        // Bytes behind the end mark belong to the digest too.
+        drain(&mut tar)?;
+        Ok::<_, crate::error::Error>(unpacked)
+    };
+    let (unpacked, tar) = match pace {
+        Pace::AmongOthers => (work(&mut tar)?, Some(tar)),
+        Pace::Alone => {
+            let (unpacked, tar) = read_ahead(tar, work);
+            (unpacked?, tar)
+        }
+    };
+    let ended = tar.ok_or_else(|| Error::Read(io::ErrorKind::UnexpectedEof.into()))?;
+    let (actual, size) = ended.finish();
     actual.expect(&layer.diff_id, &format!("the content of layer {}", layer.digest.short()))?;
     // A compressed layer's descriptor does not say what it takes unpacked.
     let note = path.join(UNPACKED_SIZE);

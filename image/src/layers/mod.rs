@@ -8,6 +8,7 @@
 //! What always holds: entries are placed beneath a directory's handle and never through a link; attributes are set on
 //! handles; only we make overlayfs's marks; a folder gets its name in the store after its tar was verified.
 
+mod ahead;
 mod attributes;
 mod capture;
 mod compress;

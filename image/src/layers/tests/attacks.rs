@@ -220,6 +220,26 @@ fn bombs_and_endless_archives_trip_limits() {
     assert!(message.contains("bytes above the limit"), "{message}");
 }
 
+/// A disk that is too small is told from a broken archive.
+#[test]
+fn a_full_disk_is_called_one() {
+    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    rustix::mount::fsconfig_set_string(context.as_fd(), "size", "64k").unwrap();
+    rustix::mount::fsconfig_create(context.as_fd()).unwrap();
+    let small =
+        rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .unwrap();
+    let mut tar = Vec::new();
+    let mut writer = Writer::new(&mut tar);
+    writer.header(b"large", &file(), &Attributes::default(), 1 << 20).unwrap();
+    writer.body(&[1; 1 << 20]).unwrap();
+    writer.finish().unwrap();
+    let error = unpack(&tar[..], small.as_fd(), &Limits::default()).unwrap_err();
+    assert_eq!(error.kind(), crate::error::Kind::NoSpace, "{error}");
+    assert_eq!(error.to_string(), "cannot write large");
+}
+
 /// The same bytes again and again.
 struct Repeat<'a> {
     block: &'a [u8],
