@@ -7,6 +7,8 @@
 //! Everything here may be fed by strangers. Archives and documents are parsed with limits, paths inside a root are
 //! resolved beneath a directory descriptor, and nothing is referenced before it is complete and verified.
 
+#![forbid(unsafe_code)]
+
 pub mod archive;
 pub mod digest;
 pub mod document;
@@ -14,4 +16,3 @@ pub mod error;
 pub mod layers;
 pub mod reference;
 pub mod store;
-mod sys;
