@@ -66,8 +66,11 @@ impl Store {
                 }
                 bytes => bytes.at("read", &path)?,
             };
-            let record: ContainerRecord = serde_json::from_slice(&bytes)
-                .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
+            let record: ContainerRecord =
+                serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
+                    path: path.clone(),
+                    reason: format!("{error} (rrun rm removes the container)"),
+                })?;
             if let Some(manifest) = record.image {
                 users.push(User { id: entry.file_name().to_string_lossy().into_owned(), manifest });
             }

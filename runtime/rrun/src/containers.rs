@@ -70,6 +70,12 @@ impl Record {
     }
 }
 
+/// The part of `container.json` that every version has.
+#[derive(Deserialize)]
+struct Format {
+    version: u32,
+}
+
 /// The containers of a store.
 #[derive(Debug)]
 pub struct Containers {
@@ -151,13 +157,22 @@ impl Containers {
         result
     }
 
+    /// Frees what builds left that were killed together with their runtime.
+    pub fn sweep_builds(&self) -> Result<()> {
+        runtime::container::delete_abandoned(&self.runtime_state(), |bundle| self.store.is_abandoned(bundle))
+            .context("cannot free what an interrupted build left")
+    }
+
     /// Removes a container that has ended, by name, id, or unambiguous start of an id; returns its id.
     pub fn remove_named(&self, name: &str) -> Result<String> {
         let id = self.find(name)?;
         for _ in 0..TRIES {
             match self.try_hold(&id)? {
                 Attempt::Held(held) => {
-                    self.remove(held)?;
+                    match held.read_record() {
+                        Err(error) if !is_damaged(&error) => return Err(error),
+                        _ => self.remove(held)?,
+                    }
                     return Ok(id);
                 }
                 Attempt::Gone => bail!("no such container: {name}"),
@@ -195,22 +210,33 @@ impl Containers {
     }
 
     fn find(&self, name: &str) -> Result<String> {
-        let records = self.records()?;
-        if let Some(record) = records.iter().find(|it| it.id == name || it.name.as_deref() == Some(name)) {
-            return Ok(record.id.clone());
+        let mut ids = self.names()?;
+        if ids.iter().any(|id| id == name) {
+            return Ok(name.to_owned());
         }
-        let mut candidates = records.iter().filter(|it| !name.is_empty() && it.id.starts_with(name));
-        match (candidates.next(), candidates.next()) {
-            (Some(one), None) => Ok(one.id.clone()),
+        if let Some(record) = self.records()?.into_iter().find(|it| it.name.as_deref() == Some(name)) {
+            return Ok(record.id);
+        }
+        ids.retain(|id| !name.is_empty() && id.starts_with(name));
+        match (ids.pop(), ids.pop()) {
+            (Some(one), None) => Ok(one),
             (Some(_), Some(_)) => bail!("several containers have ids that start with {name}"),
             (None, _) => bail!("no such container: {name}"),
         }
     }
 
+    /// The records that can be read, each about the folder that it is in. A container whose record is damaged, as an
+    /// empty one after a power cut, has no name any more and can still be removed by its id.
     fn records(&self) -> Result<Vec<Record>> {
-        let ids = self.names()?;
-        let read = |id: &String| read_record(&self.folder.join(id)).transpose();
-        ids.iter().filter_map(read).collect()
+        let mut records = Vec::new();
+        for id in self.names()? {
+            match read_record(&self.folder.join(&id)) {
+                Ok(record) => records.extend(record.map(|record| Record { id, ..record })),
+                Err(error) if is_damaged(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 
     /// The folders that nobody has locked, now locked by us. Whoever holds the whole folder exclusively is looking
@@ -297,12 +323,18 @@ fn read_record(folder: &Path) -> Result<Option<Record>> {
         }
         bytes => bytes.with_context(|| format!("cannot read {}", path.display()))?,
     };
-    let record: Record =
-        serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {}", path.display()))?;
-    if record.version > VERSION {
-        bail!("{} is of version {}, newer than this program", path.display(), record.version);
+    let damaged = || format!("cannot understand {}", path.display());
+    // First: what else a newer one says is not known.
+    let Format { version } = serde_json::from_slice(&bytes).with_context(damaged)?;
+    if version > VERSION {
+        bail!("{} is of version {version}, newer than this program", path.display());
     }
-    Ok(Some(record))
+    serde_json::from_slice(&bytes).with_context(damaged).map(Some)
+}
+
+/// Whether a record is nothing that any version wrote.
+fn is_damaged(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<serde_json::Error>().is_some()
 }
 
 /// The first twelve digits, by which people call a container.
@@ -359,6 +391,29 @@ mod tests {
         assert_eq!(containers.remove_named("web").unwrap(), "a".repeat(64));
         assert!(containers.remove_named("web").unwrap_err().to_string().contains("no such container"));
         containers.create(&named("b", "web")).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_record_stops_nobody_else() {
+        let (_root, containers) = containers();
+        for digit in ["a", "b"] {
+            let named = Record { name: Some(format!("name-{digit}")), ..record(digit) };
+            drop(containers.create(&named).unwrap());
+        }
+        let file = |digit: &str| containers.folder.join(digit.repeat(64)).join("container.json");
+        fs::write(file("a"), "").unwrap();
+        containers.sweep().unwrap();
+        assert_eq!(containers.remove_named("name-b").unwrap(), "b".repeat(64));
+        assert_eq!(containers.remove_named("aaaa").unwrap(), "a".repeat(64));
+        // What a record says of its own place counts for nothing.
+        drop(containers.create(&record("c")).unwrap());
+        let lies = Record { id: "../../outside".to_owned(), name: Some("liar".to_owned()), ..record("c") };
+        fs::write(file("c"), serde_json::to_vec(&lies).unwrap()).unwrap();
+        assert_eq!(containers.remove_named("liar").unwrap(), "c".repeat(64));
+        // One of a newer version is not ours to judge.
+        drop(containers.create(&record("d")).unwrap());
+        fs::write(file("d"), br#"{"version":99,"changed":true}"#).unwrap();
+        assert!(containers.remove_named("dddd").unwrap_err().to_string().contains("newer"));
     }
 
     #[test]
