@@ -105,6 +105,11 @@ fn build(options: &Options) -> Result<()> {
 
     let store = Store::open(&options.root).context("cannot open the image store")?;
     let lease = store.lease("rbuild").context("cannot work in the image store")?;
+    // A build that was killed together with its runtime could take nothing back.
+    let state = options.state.join("oci");
+    if let Err(error) = runtime::container::delete_abandoned(&state, |bundle| store.is_abandoned(bundle)) {
+        progress.note(&format!("warning: cannot free what an interrupted build left: {error}"));
+    }
     let platform = Platform::host();
     let epoch = epoch(options)?;
     let plan_options = crate::plan::Options {

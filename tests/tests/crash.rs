@@ -1,9 +1,11 @@
 //! `kill -9` at any moment: nothing lives on, the store is whole, and the next command works.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tests::{Command, Sandbox, eventually, leaks, needs};
 
 /// How many moments are tried for each program.
@@ -43,6 +45,46 @@ fn rrun_killed_at_any_moment() {
 
     run().run().succeeds().stdout_is("x\n");
     sandbox.nothing_remains(&ids);
+}
+
+#[test]
+fn a_build_killed_together_with_its_runtime_is_freed_by_the_next() {
+    needs!("root");
+    let sandbox = Sandbox::new();
+    sandbox.import_busybox();
+    sandbox.write("context/Dockerfile", "FROM busybox\nRUN sleep 1000\n");
+    sandbox.write("next/Dockerfile", "FROM busybox\nRUN true\n");
+    let running = sandbox.rbuild(["-t", "killed", "context"]).spawn();
+    let state = sandbox.state().join("oci");
+    let (mut id, mut step) = (String::new(), 0);
+    eventually("the step runs", || {
+        id = leaks::names_in(&state).next().unwrap_or_default();
+        step = pid_of_step(&state.join(&id));
+        fs::read(format!("/proc/{step}/cmdline")).is_ok_and(|command| command.starts_with(b"sleep"))
+    });
+    for pid in [parent_of(step), running.pid() as i32] {
+        kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("it lives");
+    }
+    drop(running.wait());
+    eventually("the step ended with its runtime", || {
+        fs::read_to_string(format!("/proc/{step}/status"))
+            .map_or(true, |status| status.contains("Z (zombie)"))
+    });
+    sandbox.rbuild(["-t", "next", "next"]).run().succeeds();
+    sandbox.nothing_remains([&id]);
+}
+
+/// The first process of a container by its record; 0 until there is one.
+fn pid_of_step(folder: &Path) -> i32 {
+    let text = fs::read(folder.join("state.json")).unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    record["pid"].as_i64().unwrap_or_default() as i32
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+    parent.expect("the step has a parent")
 }
 
 /// Runs the command once for its time, then again and again, killed at moments spread over that time.

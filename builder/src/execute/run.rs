@@ -118,7 +118,19 @@ impl Runner {
         drop(root);
         let last = read_lines(reader, &mut show);
         let status = child.wait().map_err(failed("wait for"))?;
+        if status.signal().is_some() {
+            self.clear(id)?;
+        }
         Ok((status, last.map_err(failed("read the output of"))?))
+    }
+}
+
+impl Runner {
+    /// Takes away what a runtime that was killed could not.
+    fn clear(&self, id: &str) -> Result<(), StepError> {
+        let deleted =
+            id.parse().and_then(|id| runtime::container::delete(&self.state.join("oci"), &id, true));
+        deleted.map_err(|error| StepError::told(format!("cannot delete container {id}: {error}")))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -57,6 +57,13 @@ impl Store {
         let path = folder.join("purpose");
         fs::write(&path, format!("{purpose}, process {}\n", std::process::id())).at("write", path)?;
         Ok(Lease { store: self.clone(), folder, _lock: lock, added: Mutex::default() })
+    }
+
+    /// Whether `path` lies in the folder of a lease whose process is gone.
+    pub fn is_abandoned(&self, path: &Path) -> bool {
+        let leases = self.path("leases");
+        let first = path.strip_prefix(&leases).ok().and_then(|below| below.components().next());
+        matches!(first, Some(Component::Normal(name)) if is_dead(&leases.join(name)))
     }
 
     fn has_dead_lease(&self) -> bool {

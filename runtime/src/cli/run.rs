@@ -48,6 +48,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     let signals = if arguments.detach { None } else { Some(block_signals()?) };
     if let Some(caller) = arguments.die_with {
         watch(caller)?;
+        request.dies_with_creator = true;
     }
     let mut created = container::create(request)?;
     log.clamped(&created.clamped);

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 use super::Id;
 use super::create::PATIENCE;
@@ -47,6 +48,30 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<()> {
     Error::collect(failures)
 }
 
+/// Deletes, running or not, the containers whose bundle `is_abandoned`: what whoever made them left behind when it was
+/// killed together with the runtime that it had started. Records that cannot be read are passed over.
+pub fn delete_abandoned(state_root: &Path, is_abandoned: impl Fn(&Path) -> bool) -> Result<()> {
+    let fail = || Error::system("list", state_root.to_string_lossy());
+    let entries = match std::fs::read_dir(state_root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| fail()(errno_of(&error)))?,
+    };
+    let mut failures = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| fail()(errno_of(&error)))?.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<Id>().ok()) else { continue };
+        let record = Folder::open(state_root, &id).and_then(|folder| folder.read());
+        if record.is_ok_and(|record| record.is_some_and(|record| is_abandoned(&record.bundle))) {
+            failures.extend(delete(state_root, &id, true).err());
+        }
+    }
+    Error::collect(failures)
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
 /// Kills a process and waits until it is gone, which for one in an uninterruptible call may be long.
 fn end(first: &OwnedFd) -> Result<()> {
     process::signal(first.as_fd(), Signal::KILL)?;
@@ -56,7 +81,7 @@ fn end(first: &OwnedFd) -> Result<()> {
         Ok(0) => Err(Error::System {
             operation: "kill",
             object: "the container's first process".to_owned(),
-            source: rustix::io::Errno::TIMEDOUT,
+            source: Errno::TIMEDOUT,
         }),
         Ok(_) => Ok(()),
         Err(errno) => Err(Error::system("wait for", "the container's first process")(errno)),

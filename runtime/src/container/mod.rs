@@ -28,7 +28,7 @@ mod status;
 mod timestamp;
 
 pub use create::{Created, create};
-pub use delete::delete;
+pub use delete::{delete, delete_abandoned};
 pub use exec::{ExecRequest, Executed, exec, process_of};
 pub use id::Id;
 pub use kill::{Target, kill};

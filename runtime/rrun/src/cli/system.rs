@@ -26,7 +26,9 @@ pub fn run(global: &Global, verb: &Verb) -> Result<u8> {
     let Verb::Check(CheckArguments { repair }) = verb;
     let store = global.store()?;
     // What a killed monitor left is freed by whoever comes next; a check is not needed for that, nor disturbed by it.
-    Containers::new(&store, &global.state()).sweep()?;
+    let containers = Containers::new(&store, &global.state());
+    containers.sweep()?;
+    containers.sweep_builds()?;
     let report =
         store.check(*repair).with_context(|| format!("cannot check the store {}", store.root().display()))?;
     print(&describe(&report))?;
