@@ -185,6 +185,23 @@ fn options_reach_the_container() {
 }
 
 #[test]
+fn a_read_only_volume_is_so_with_all_that_is_mounted_in_it() {
+    needs!("root");
+    let sandbox = Sandbox::new();
+    sandbox.import_busybox();
+    let inner = sandbox.path().join("tree/inner");
+    std::fs::create_dir_all(&inner).expect("a folder in the sandbox");
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", &inner, "tmpfs", flags, None).expect("a mount in the sandbox");
+    let volume = format!("{}:/tree:ro", sandbox.path().join("tree").display());
+    let script =
+        "(echo x > /tree/file) 2>/dev/null || (echo x > /tree/inner/file) 2>/dev/null || echo refused";
+    let outcome = sandbox.rrun(["run", "--rm", "-v", &volume, "busybox", "sh", "-c", script]).run();
+    rustix::mount::unmount(&inner, rustix::mount::UnmountFlags::DETACH).expect("no longer needed");
+    outcome.succeeds().stdout_is("refused\n");
+}
+
+#[test]
 fn what_an_image_says_stays_inside_it() {
     needs!("root");
     let sandbox = sandbox();

@@ -229,9 +229,10 @@ fn mounts(settings: &ContainerSettings) -> Vec<Mount> {
     mounts
 }
 
-/// Private propagation: what is mounted on either side later stays on its side.
+/// Private propagation: what is mounted on either side later stays on its side. Read-only means all that is mounted
+/// below as well: with / of the host shown read-only its /proc and cgroups would take writes.
 fn bind(source: &Path, destination: &Path, read_only: bool) -> Mount {
-    let access = if read_only { "ro" } else { "rw" };
+    let access = if read_only { "rro" } else { "rw" };
     let mut mount = Mount::default();
     mount
         .set_destination(destination.to_owned())
