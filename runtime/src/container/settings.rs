@@ -39,7 +39,8 @@ pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let fail = |operation| Error::system(operation, path.to_string_lossy());
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    // What somebody else may have put there is not written through.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, Path::new(&new), flags, Mode::from_raw_mode(0o644))
         .map_err(fail("create"))?;
     rustix::io::write(&file, pid.to_string().as_bytes()).map_err(fail("write"))?;
