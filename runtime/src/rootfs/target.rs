@@ -1,7 +1,9 @@
 //! Finding and making the places that mounts and devices go to, always from the root's descriptor.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -9,10 +11,45 @@ use rustix::io::Errno;
 /// Opens `path` (absolute in the container) as a handle, creating what is missing: folders, and at the end a folder
 /// or an empty file.
 pub fn open_or_create(root: BorrowedFd<'_>, path: &Path, directory: bool) -> Result<OwnedFd, Errno> {
-    match open(root, path, OFlags::PATH) {
-        Err(Errno::NOENT) => create(root, path, directory),
-        other => other,
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match open(root, &path, OFlags::PATH) {
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        let parent = ensure_parents(root, path.parent().ok_or(Errno::INVAL)?)?;
+        let name = Path::new(path.file_name().ok_or(Errno::INVAL)?);
+        match rustix::fs::readlinkat(&parent, name, Vec::new()) {
+            // Made where it leads, as /etc/resolv.conf of many systems to a file below /run.
+            Ok(target) => path = follow(&path, Path::new(OsStr::from_bytes(target.as_bytes()))),
+            Err(Errno::NOENT) => match create(parent.as_fd(), name, directory) {
+                // Somebody else made it meanwhile: containers may share a volume.
+                Err(Errno::EXIST) => {}
+                other => return other,
+            },
+            Err(Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
     }
+    Err(Errno::LOOP)
+}
+
+/// Links that lead nowhere and are followed on the way to one place.
+const MOST_LINKS: usize = 8;
+
+/// The path that a link at `path` means, in words: the image chose both, and whatever it is, it is resolved inside the
+/// root.
+fn follow(path: &Path, target: &Path) -> PathBuf {
+    let mut followed = PathBuf::from("/");
+    for component in path.parent().into_iter().flat_map(Path::components).chain(target.components()) {
+        match component {
+            Component::RootDir => followed = PathBuf::from("/"),
+            Component::ParentDir => drop(followed.pop()),
+            Component::Normal(name) => followed.push(name),
+            Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    followed
 }
 
 /// Opens `path` in the root. Links are followed inside the root; below /proc, /sys and /dev there must be none, for
@@ -38,18 +75,12 @@ pub fn create_directory(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Er
     open_or_create(root, path, true)
 }
 
-fn create(root: BorrowedFd<'_>, path: &Path, directory: bool) -> Result<OwnedFd, Errno> {
-    let parent = match path.parent() {
-        Some(parent) => ensure_parents(root, parent)?,
-        None => return Err(Errno::INVAL),
-    };
-    let name = path.file_name().ok_or(Errno::INVAL)?;
+fn create(parent: BorrowedFd<'_>, name: &Path, directory: bool) -> Result<OwnedFd, Errno> {
     if directory {
-        make_folder(parent.as_fd(), Path::new(name))
-    } else {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&parent, Path::new(name), flags, Mode::from_raw_mode(0o644))
+        return make_folder(parent, name);
     }
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644))
 }
 
 /// Opens the deepest existing folder of `path` and makes the rest, one level by handle after the other.
@@ -58,7 +89,7 @@ fn ensure_parents(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
         Err(Errno::NOENT) => {}
         other => return other,
     }
-    let mut reached = std::path::PathBuf::from("/");
+    let mut reached = PathBuf::from("/");
     let mut folder = open(root, &reached, OFlags::PATH | OFlags::DIRECTORY)?;
     for component in path.components() {
         let Component::Normal(name) = component else { continue };
@@ -114,6 +145,28 @@ mod tests {
         open_or_create(handle.as_fd(), Path::new("/up/y"), true).unwrap();
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(folder.path().join("y").is_dir());
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_made_where_it_leads() {
+        let (folder, handle) = root();
+        let outside = tempfile::tempdir().unwrap();
+        let etc = folder.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        symlink("../run/resolve/stub.conf", etc.join("resolv.conf")).unwrap();
+        symlink(outside.path().join("made"), etc.join("out")).unwrap();
+        symlink("loop", etc.join("loop")).unwrap();
+        symlink("../../../../../etc/chain2", etc.join("chain1")).unwrap();
+        symlink("/end", etc.join("chain2")).unwrap();
+        for name in ["resolv.conf", "out", "chain1"] {
+            let path = Path::new("/etc").join(name);
+            let made = open_or_create(handle.as_fd(), &path, false).unwrap();
+            let seen = rustix::fs::fstat(open(handle.as_fd(), &path, OFlags::PATH).unwrap()).unwrap();
+            assert_eq!(rustix::fs::fstat(&made).unwrap().st_ino, seen.st_ino, "{name}");
+        }
+        assert!(folder.path().join("run/resolve/stub.conf").is_file() && folder.path().join("end").is_file());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert_eq!(open_or_create(handle.as_fd(), Path::new("/etc/loop"), false).unwrap_err(), Errno::LOOP);
     }
 
     #[test]
