@@ -38,6 +38,7 @@ mod trash;
 
 use std::{
     fs,
+    io::Write,
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -189,7 +190,10 @@ impl Store {
     /// and what a crash leaves of it is overwritten.
     fn write_beside(&self, _exclusive: &Hold, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, beside) = (self.path(name), self.path(&format!("{name}{UNFINISHED}")));
-        fs::write(&beside, bytes).at("write", &beside)?;
+        let mut file = fs::File::create(&beside).at("create", &beside)?;
+        file.write_all(bytes).at("write", &beside)?;
+        // Once in a store's life. After a power cut an empty `format` would read as a damaged store.
+        file.sync_all().at("sync", &beside)?;
         fs::rename(&beside, &path).at("rename", &path)?;
         Ok(())
     }

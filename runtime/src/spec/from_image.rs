@@ -255,7 +255,7 @@ fn linux(settings: &ContainerSettings) -> Linux {
     linux
         .set_cgroups_path(Some(cgroup_path))
         .set_namespaces(Some(namespaces))
-        .set_masked_paths(Some(owned(confinement::MASKED_PATHS)))
+        .set_masked_paths(Some(confinement::masked_paths()))
         .set_readonly_paths(Some(owned(confinement::READONLY_PATHS)))
         .set_seccomp(Some(seccomp::default_profile(&defaults::capabilities())))
         .set_resources(Some(resources(settings)));
