@@ -35,6 +35,6 @@ pub use busybox::busybox_archive;
 pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
 pub use disk::SmallDisk;
-pub use needs::missing_need;
+pub use needs::{missing_need, report_skipped};
 pub use programs::{bin_dir, fault_roci, program, project_dir};
 pub use sandbox::Sandbox;

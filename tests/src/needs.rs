@@ -3,6 +3,7 @@
 //! A missing need skips the test with a line that names it; a word that nobody defined fails, so that a misspelt need
 //! cannot skip a test for ever.
 
+use std::io::Write;
 use std::path::Path;
 
 /// Programs of other projects that a test may ask for by name.
@@ -16,7 +17,7 @@ const PEERS: &[&str] =
 macro_rules! needs {
     ($($word:expr),+ $(,)?) => {
         if let Some(missing) = $crate::missing_need(&[$($word),+]) {
-            eprintln!("skipped: {missing} not found");
+            $crate::report_skipped(missing);
             return;
         }
     };
@@ -28,6 +29,15 @@ macro_rules! needs {
 /// On a word that is not defined here.
 pub fn missing_need<'a>(words: &[&'a str]) -> Option<&'a str> {
     words.iter().copied().find(|word| !present(word))
+}
+
+/// Says that the calling test is skipped, past the capture of test output: a skipped test must not look like a passed
+/// one.
+pub fn report_skipped(missing: &str) {
+    let test = std::thread::current();
+    let name = test.name().unwrap_or("a test");
+    // Nothing is lost but this line where standard error is closed.
+    let _ = writeln!(std::io::stderr(), "skipped: {missing} not found ({name})");
 }
 
 fn present(word: &str) -> bool {
