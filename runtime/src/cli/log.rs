@@ -41,7 +41,7 @@ impl Log {
 
     /// The error that ends the program: once to standard error, once to the log.
     pub fn error(&self, error: &anyhow::Error) {
-        let message = format!("{error:#}");
+        let message = sentence(error);
         eprintln!("roci: {message}");
         if self.file.is_some() {
             self.line("error", &message);
@@ -82,5 +82,32 @@ impl Log {
         };
         // A full disk must not change what the program does.
         let _ = file.write_all(line.as_bytes());
+    }
+}
+
+/// The error and its causes in one line, each said once: many of our messages end with their cause already.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.ends_with(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("no such thing");
+        let told = anyhow::Error::new(cause).context("cannot read it: no such thing").context("cannot start");
+        assert_eq!(sentence(&told), "cannot start: cannot read it: no such thing");
+        let untold = anyhow::anyhow!("no such thing").context("cannot read it");
+        assert_eq!(sentence(&untold), "cannot read it: no such thing");
     }
 }

@@ -36,6 +36,7 @@ const VERBS: &[&str] = &[
     "top",
     "unpause",
     "update",
+    "version",
     "volume",
     "wait",
 ];
