@@ -4,9 +4,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use tests::{bundle_config, busybox_archive, leaks, program};
+use serde_json::json;
+use tests::{busybox_archive, leaks, program};
 
 use crate::contest::quiet;
+
+/// Capabilities as engines give them by default.
+const CAPABILITIES: &[&str] = &[
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
 
 /// The temporary world; what is mounted in it goes when it is dropped.
 #[derive(Debug)]
@@ -30,7 +46,7 @@ impl World {
         unpack.arg("-xf").arg(busybox_archive()).arg("-C").arg(&root);
         quiet(unpack)?;
         let config = world.bundle().join("config.json");
-        std::fs::write(&config, bundle_config(&["true"]).to_string())
+        std::fs::write(&config, bundle_config().to_string())
             .with_context(|| format!("cannot write {}", config.display()))?;
         make_crun_work();
         Ok(world)
@@ -94,4 +110,39 @@ fn make_crun_work() {
             println!("cannot: {error:#}");
         }
     }
+}
+
+/// A config.json that runs `true` as root with usual namespaces, mounts and capabilities.
+fn bundle_config() -> serde_json::Value {
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+    let namespaces = ["pid", "network", "ipc", "uts", "cgroup", "mount"];
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["true"],
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            "cwd": "/",
+            "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
+            "noNewPrivileges": true,
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "bench",
+        "mounts": [
+            mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+            mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+            mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+            mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+        ],
+        "linux": {
+            "namespaces": namespaces.map(|kind| json!({"type": kind})),
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    })
 }

@@ -15,16 +15,12 @@ use rustix::process::{Pid, Signal, kill_process};
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How long output may stay open after the program ended; longer means that something it started still lives.
 const OUTPUT_GRACE: Duration = Duration::from_secs(5);
-/// How long to look for what a command wrote just before its end where others hold its output open.
-const SHARED_OUTPUT_GRACE: Duration = Duration::from_millis(50);
-
 /// A command that has not started.
 #[derive(Debug)]
 pub struct Command {
     inner: std::process::Command,
     input: Vec<u8>,
     deadline: Duration,
-    shares_output: bool,
 }
 
 impl Command {
@@ -32,7 +28,7 @@ impl Command {
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         let mut inner = std::process::Command::new(program);
         inner.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        Command { inner, input: Vec::new(), deadline: DEADLINE, shares_output: false }
+        Command { inner, input: Vec::new(), deadline: DEADLINE }
     }
 
     /// Adds arguments.
@@ -67,12 +63,6 @@ impl Command {
     /// Allows another time than a minute.
     pub fn deadline(mut self, deadline: Duration) -> Command {
         self.deadline = deadline;
-        self
-    }
-
-    /// Lets what it starts outlive it with its output, as a container does that `roci create` made.
-    pub fn sharing_output(mut self) -> Command {
-        self.shares_output = true;
         self
     }
 
@@ -112,16 +102,7 @@ impl Command {
         let stdin = child.stdin.take();
         let stdout = Stream::collect(child.stdout.take());
         let stderr = Stream::collect(child.stderr.take());
-        Running {
-            child,
-            line,
-            stdin,
-            stdout,
-            stderr,
-            ends: Instant::now() + self.deadline,
-            shares_output: self.shares_output,
-            done: false,
-        }
+        Running { child, line, stdin, stdout, stderr, ends: Instant::now() + self.deadline, done: false }
     }
 
     fn line(&self) -> String {
@@ -141,7 +122,6 @@ pub struct Running {
     stdout: Stream,
     stderr: Stream,
     ends: Instant,
-    shares_output: bool,
     done: bool,
 }
 
@@ -170,11 +150,6 @@ impl Running {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child has a pid");
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.line));
-    }
-
-    /// What it has written to standard output so far.
-    pub fn stdout_so_far(&self) -> String {
-        self.stdout.text()
     }
 
     /// What it has written to standard error so far.
@@ -222,14 +197,9 @@ impl Running {
             pause = (pause * 2).min(Duration::from_millis(5));
         };
         self.done = true;
-        let grace = Instant::now() + if self.shares_output { SHARED_OUTPUT_GRACE } else { OUTPUT_GRACE };
+        let grace = Instant::now() + OUTPUT_GRACE;
         for (name, stream) in [("stdout", &mut self.stdout), ("stderr", &mut self.stderr)] {
-            let closed = stream.finish(grace);
-            assert!(
-                closed || self.shares_output,
-                "{}: something still holds its {name} after it ended",
-                self.line
-            );
+            assert!(stream.finish(grace), "{}: something still holds its {name} after it ended", self.line);
         }
         Outcome {
             line: self.line.clone(),
@@ -262,11 +232,6 @@ impl Outcome {
     /// The exit code; a signal counts as 128 plus its number, as in a shell.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
-    }
-
-    /// The signal that ended it.
-    pub fn signal(&self) -> Option<i32> {
-        self.status.signal()
     }
 
     /// Standard output as text.

@@ -20,7 +20,6 @@
 //!
 //! Suites are files in `tests/tests/`; a fixed bug leaves a test there that names what broke.
 
-mod bundle;
 mod busybox;
 mod canary;
 mod command;
@@ -30,7 +29,6 @@ mod needs;
 mod programs;
 mod sandbox;
 
-pub use bundle::bundle_config;
 pub use busybox::busybox_archive;
 pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
