@@ -4,7 +4,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 version=0.20.2
-tools=${XDG_CACHE_HOME:-$HOME/.cache}/hull/tools/cargo-deny-$version
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/hull
+tools=$cache/tools/cargo-deny-$version
 cargo=${CARGO:-cargo}
 
 if [ ! -x "$tools/bin/cargo-deny" ]; then
@@ -21,8 +22,17 @@ fi
 "$tools/bin/cargo-deny" --all-features --locked check bans licenses sources
 
 # The advisories live in a git repository: out of reach is not a verdict, so it is told apart from one.
-if "$tools/bin/cargo-deny" --all-features --locked fetch db >/dev/null 2>&1; then
-    "$tools/bin/cargo-deny" --all-features --locked check --disable-fetch advisories
+config=$(mktemp)
+trap 'rm -f "$config"' EXIT
+{
+    cat deny.toml
+    printf '\n[advisories]\ndb-path = "%s"\n' "$cache/advisories"
+} >"$config"
+deny() {
+    "$tools/bin/cargo-deny" --all-features --locked --config "$config" "$@"
+}
+if deny fetch db >/dev/null 2>&1; then
+    deny check --disable-fetch advisories
 else
     echo "skipped: advisory database out of reach"
 fi
