@@ -208,8 +208,12 @@ fn read_dockerfile(options: &Options, context: &Context) -> Result<(Dockerfile, 
             (bytes, "<stdin>".to_owned(), IgnorePlace::Inside(vec![".dockerignore".to_owned()]))
         }
         Some(path) => {
-            let file =
-                File::open(path).with_context(|| format!("cannot open the Dockerfile {}", path.display()))?;
+            // Without waiting: nobody may ever write to a named pipe.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = rustix::fs::open(path, flags, Mode::empty())
+                .map_err(std::io::Error::from)
+                .with_context(|| format!("cannot open the Dockerfile {}", path.display()))?;
+            let file = File::from(file);
             let bytes = read_regular(file, path)?;
             let mut beside = path.clone().into_os_string();
             beside.push(".dockerignore");

@@ -289,3 +289,34 @@ fn evil_tar(entries: &[Entry]) -> Vec<u8> {
 fn put(header: &mut [u8; 512], at: usize, bytes: &[u8]) {
     header[at..at + bytes.len()].copy_from_slice(bytes);
 }
+
+/// Streams that cannot be written are no crash, whoever asked.
+#[test]
+fn an_output_that_cannot_be_written_is_an_error_and_not_a_crash() {
+    let sandbox = Sandbox::new();
+    for (redirection, verb, code) in [
+        (">/dev/full", "--version", 1),
+        ("2>/dev/full", "--version", 0),
+        ("2>/dev/full", "state nobody", 1),
+        ("2>/dev/full", "nonsense", 1),
+    ] {
+        let script = format!("\"$HULL_ROCI\" {verb} {redirection}");
+        sandbox.command("sh").args(["-c", &script]).run().exits(code);
+    }
+}
+
+/// A named pipe without a writer is not waited for.
+#[test]
+fn a_dockerfile_that_is_a_pipe_is_refused_at_once() {
+    let sandbox = with_context(&[]);
+    let pipe = sandbox.folder("context").join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    sandbox.rbuild(["-f", "context/pipe", "context"]).run().fails(1, &["pipe", "not a regular file"]);
+}
+
+/// What cannot be an archive is not copied to the disk first.
+#[test]
+fn an_endless_stream_is_no_archive() {
+    let sandbox = Sandbox::new();
+    sandbox.rrun(["load", "-i", "/dev/zero"]).run().fails(1, &["no archive of images"]);
+}

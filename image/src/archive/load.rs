@@ -87,6 +87,11 @@ fn prepare(store: &Store, lease: &Lease, members: &Members) -> Result<Vec<(Image
     Err(ArchiveError::Unrecognised.into())
 }
 
+/// Whether a tar can begin so: with the name of its first member.
+fn begins_a_name(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|byte| *byte != 0)
+}
+
 /// Writes a stream, decompressed, to a file of the lease.
 fn spool(lease: &Lease, from: impl Read) -> Result<File> {
     let path = lease.temporary_path();
@@ -97,6 +102,10 @@ fn spool(lease: &Lease, from: impl Read) -> Result<File> {
         match from.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
+                // An endless stream of something else is not written to the disk first.
+                if written == 0 && !begins_a_name(&buffer[..count]) {
+                    return Err(ArchiveError::Unrecognised.into());
+                }
                 written += count as u64;
                 file.write_all(&buffer[..count]).at("write", &path)?;
             }

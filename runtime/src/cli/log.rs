@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 use runtime::container::now;
 
+use super::output;
+
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -42,7 +44,7 @@ impl Log {
     /// The error that ends the program: once to standard error, once to the log.
     pub fn error(&self, error: &anyhow::Error) {
         let message = sentence(error);
-        eprintln!("roci: {message}");
+        output::say(&format!("roci: {message}"));
         if self.file.is_some() {
             self.line("error", &message);
         }
@@ -66,7 +68,7 @@ impl Log {
         if self.file.is_some() {
             self.line(level, message);
         } else if self.debug {
-            eprintln!("roci: {level}: {message}");
+            output::say(&format!("roci: {level}: {message}"));
         }
     }
 

@@ -6,6 +6,7 @@ mod exec;
 mod kill;
 mod log;
 mod monitor;
+pub mod output;
 mod run;
 mod start;
 mod state;
@@ -98,13 +99,18 @@ pub fn run() -> ExitCode {
         }
     };
     if line.version {
-        print_version();
-        return ExitCode::SUCCESS;
+        return match output::print(&version()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::say(&format!("roci: {error:#}"));
+                ExitCode::FAILURE
+            }
+        };
     }
     let log = match Log::open(line.global.log.as_deref(), line.global.log_format, line.global.debug) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("roci: {error:#}");
+            output::say(&format!("roci: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
@@ -163,10 +169,10 @@ fn state_root(given: Option<&std::path::Path>) -> PathBuf {
     }
 }
 
-fn print_version() {
-    println!("roci version {}", env!("CARGO_PKG_VERSION"));
-    println!("commit: {}", option_env!("HULL_COMMIT").unwrap_or("unknown"));
-    println!("spec: {SPEC_VERSION}");
+/// Engines look for the lines `commit:` and `spec:`.
+fn version() -> String {
+    let commit = option_env!("HULL_COMMIT").unwrap_or("unknown");
+    format!("roci version {}\ncommit: {commit}\nspec: {SPEC_VERSION}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A container id as clap reads it.

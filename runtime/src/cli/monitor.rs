@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> u8 {
     match follow(arguments, state_root, log) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{}: {error}", arguments.program);
+            super::output::say(&format!("{}: {error}", arguments.program));
             error.downcast_ref::<ForegroundError>().map_or(125, ForegroundError::exit_code)
         }
     }
@@ -78,7 +78,7 @@ fn follow(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Resu
     })?;
     log.clamped(&ended.clamped);
     for failure in &ended.left {
-        eprintln!("{}: {failure}", arguments.program);
+        super::output::say(&format!("{}: {failure}", arguments.program));
     }
     // Not sooner: who finds it free believes that nobody cares for the container any more.
     drop(lock);

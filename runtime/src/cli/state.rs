@@ -14,6 +14,6 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, state_root: &Path) -> anyhow::Result<u8> {
     let state = container::state(state_root, &arguments.id)?;
-    println!("{}", serde_json::to_string_pretty(&state)?);
+    super::output::print(&serde_json::to_string_pretty(&state)?)?;
     Ok(0)
 }

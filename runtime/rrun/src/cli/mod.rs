@@ -24,7 +24,7 @@ use image::store::Store;
 
 /// Run containers and keep images, without a daemon.
 #[derive(Debug, Parser)]
-#[command(name = "rrun", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "rrun", version, max_term_width = 110)]
 pub struct Arguments {
     #[command(flatten)]
     global: Global,
