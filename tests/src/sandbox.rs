@@ -81,6 +81,17 @@ impl Sandbox {
         path
     }
 
+    /// A sandbox with the image `busybox`, and a folder `context` with these files.
+    pub fn with_context(files: &[(&str, &str)]) -> Sandbox {
+        let sandbox = Sandbox::new();
+        sandbox.import_busybox();
+        sandbox.folder("context");
+        for (name, content) in files {
+            sandbox.write(&format!("context/{name}"), content);
+        }
+        sandbox
+    }
+
     /// Makes a folder below the sandbox, with its parents.
     ///
     /// # Panics

@@ -6,16 +6,6 @@ use std::path::Path;
 use rustix::process::Signal;
 use tests::{Canary, Sandbox, SmallDisk, needs};
 
-/// A sandbox with the image `busybox` and a build context of these files.
-fn with_context(files: &[(&str, &str)]) -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.import_busybox();
-    for (name, content) in files {
-        sandbox.write(&format!("context/{name}"), content);
-    }
-    sandbox
-}
-
 /// Asserts that a build of the context fails with all of `words`, and leaves images and store as they were.
 #[track_caller]
 fn build_fails(sandbox: &Sandbox, words: &[&str]) {
@@ -48,14 +38,14 @@ fn an_unknown_verb_is_named() {
 #[test]
 fn a_broken_dockerfile_is_shown_with_its_line() {
     needs!("root");
-    let sandbox = with_context(&[("Dockerfile", "FROM busybox\nLABEL a=b\nRUNN true\n")]);
+    let sandbox = Sandbox::with_context(&[("Dockerfile", "FROM busybox\nLABEL a=b\nRUNN true\n")]);
     build_fails(&sandbox, &["Dockerfile:3", "RUNN"]);
 }
 
 #[test]
 fn a_missing_dockerfile_is_named() {
     needs!("root");
-    let sandbox = with_context(&[("file", "")]);
+    let sandbox = Sandbox::with_context(&[("file", "")]);
     build_fails(&sandbox, &["Dockerfile"]);
 }
 
@@ -69,21 +59,21 @@ fn a_missing_context_is_named() {
 #[test]
 fn a_missing_base_image_is_named() {
     needs!("root");
-    let sandbox = with_context(&[("Dockerfile", "FROM nothing:9.9\nRUN true\n")]);
+    let sandbox = Sandbox::with_context(&[("Dockerfile", "FROM nothing:9.9\nRUN true\n")]);
     build_fails(&sandbox, &["nothing:9.9", "Dockerfile:1"]);
 }
 
 #[test]
 fn a_copy_of_a_missing_file_is_named() {
     needs!("root");
-    let sandbox = with_context(&[("Dockerfile", "FROM busybox\nCOPY absent.txt /\n")]);
+    let sandbox = Sandbox::with_context(&[("Dockerfile", "FROM busybox\nCOPY absent.txt /\n")]);
     build_fails(&sandbox, &["absent.txt", "Dockerfile:2"]);
 }
 
 #[test]
 fn a_copy_of_an_ignored_file_is_named_as_ignored() {
     needs!("root");
-    let sandbox = with_context(&[
+    let sandbox = Sandbox::with_context(&[
         ("Dockerfile", "FROM busybox\nCOPY secret.txt /\n"),
         ("secret.txt", "hidden"),
         (".dockerignore", "secret.txt\n"),
@@ -94,14 +84,15 @@ fn a_copy_of_an_ignored_file_is_named_as_ignored() {
 #[test]
 fn a_failing_step_gives_its_command_and_code() {
     needs!("root");
-    let sandbox = with_context(&[("Dockerfile", "FROM busybox\nRUN echo to be seen && exit 42\n")]);
+    let sandbox = Sandbox::with_context(&[("Dockerfile", "FROM busybox\nRUN echo to be seen && exit 42\n")]);
     build_fails(&sandbox, &["exit 42", "42", "Dockerfile:2", "to be seen"]);
 }
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     needs!("root");
-    let sandbox = with_context(&[("Dockerfile", "FROM busybox\nRUN --mount=type=tmpfs,target=/t true\n")]);
+    let sandbox =
+        Sandbox::with_context(&[("Dockerfile", "FROM busybox\nRUN --mount=type=tmpfs,target=/t true\n")]);
     build_fails(&sandbox, &["--mount", "Dockerfile:2"]);
     sandbox.rrun(["run", "-d", "busybox", "true"]).run().fails(125, &["-d"]);
     sandbox.rrun(["run", "--network", "bridge", "busybox", "true"]).run().fails(125, &["bridge"]);
@@ -308,7 +299,7 @@ fn an_output_that_cannot_be_written_is_an_error_and_not_a_crash() {
 /// A named pipe without a writer is not waited for.
 #[test]
 fn a_dockerfile_that_is_a_pipe_is_refused_at_once() {
-    let sandbox = with_context(&[]);
+    let sandbox = Sandbox::with_context(&[]);
     let pipe = sandbox.folder("context").join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
     sandbox.rbuild(["-f", "context/pipe", "context"]).run().fails(1, &["pipe", "not a regular file"]);

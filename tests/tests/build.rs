@@ -7,17 +7,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use rustix::process::Signal;
 use tests::{Canary, Sandbox, busybox_archive, eventually, needs};
 
-/// A sandbox with the base image, and a context of these files.
-fn with_context(files: &[(&str, &str)]) -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.import_busybox();
-    sandbox.folder("context");
-    for (name, content) in files {
-        sandbox.write(&format!("context/{name}"), content);
-    }
-    sandbox
-}
-
 /// Builds `context` as `built`; returns the id.
 fn build(sandbox: &Sandbox, flags: &[&str]) -> String {
     let outcome = sandbox.rbuild(["-q", "-t", "built"]).args(flags).arg("context").run();
@@ -51,7 +40,7 @@ fn cached(sandbox: &Sandbox, flags: &[&str]) -> (usize, String) {
 #[test]
 fn instructions_reach_the_image() {
     needs!("root");
-    let sandbox = with_context(&[
+    let sandbox = Sandbox::with_context(&[
         (
             "Dockerfile",
             "FROM busybox\nARG WHO=world\nENV GREETING=\"hello $WHO\" LANG=C\nWORKDIR /srv/app\n\
@@ -83,7 +72,7 @@ fn instructions_reach_the_image() {
 #[test]
 fn only_needed_stages_are_built_and_copied_from() {
     needs!("root");
-    let sandbox = with_context(&[(
+    let sandbox = Sandbox::with_context(&[(
         "Dockerfile",
         "FROM busybox AS unused\nRUN exit 7\nFROM busybox AS made\nRUN mkdir -p /out/d && echo made > /out/d/file && \
          ln -s d/file /out/link && chown -R 3:4 /out/d\nFROM busybox AS other\nRUN echo other > /other\n\
@@ -104,7 +93,7 @@ fn only_needed_stages_are_built_and_copied_from() {
 #[test]
 fn a_rebuild_knows_what_did_not_change() {
     needs!("root");
-    let sandbox = with_context(&[
+    let sandbox = Sandbox::with_context(&[
         (
             "Dockerfile",
             "FROM busybox\nCOPY dir /dir\nARG X\nRUN cat /dir/* > /all; echo \"$X\" > /x\nWORKDIR /w\nENV A=1\n",
@@ -137,7 +126,7 @@ fn a_rebuild_knows_what_did_not_change() {
 #[test]
 fn with_source_date_epoch_two_builds_are_one_image() {
     needs!("root");
-    let sandbox = with_context(&[
+    let sandbox = Sandbox::with_context(&[
         ("Dockerfile", "FROM busybox\nRUN mkdir /made && echo x > /made/x\nWORKDIR /w\nCOPY dir /dir\n"),
         ("dir/a", "1"),
     ]);
@@ -156,7 +145,7 @@ fn with_source_date_epoch_two_builds_are_one_image() {
 #[test]
 fn a_stage_that_is_only_copied_from_need_not_be_there() {
     needs!("root");
-    let sandbox = with_context(&[(
+    let sandbox = Sandbox::with_context(&[(
         "Dockerfile",
         "FROM busybox AS made\nRUN echo x > /x\nFROM busybox\nCOPY --from=made /x /x\n",
     )]);
@@ -176,7 +165,7 @@ fn a_stage_that_is_only_copied_from_need_not_be_there() {
 #[test]
 fn ignored_files_do_not_exist() {
     needs!("root");
-    let sandbox = with_context(&[
+    let sandbox = Sandbox::with_context(&[
         ("Dockerfile", "FROM busybox\nCOPY . /c\n"),
         (".dockerignore", "# comment\n*.log\nnode\n!node/keep\n**/secret\n"),
         ("a.log", ""),
@@ -201,7 +190,7 @@ fn ignored_files_do_not_exist() {
 #[test]
 fn archives_are_unpacked_by_content() {
     needs!("root");
-    let sandbox = with_context(&[(
+    let sandbox = Sandbox::with_context(&[(
         "Dockerfile",
         "FROM busybox\nADD base /unpacked\nADD --chown=7:8 base.txt /owned/\nADD --unpack=false base /asis\nADD plain.gz /\n",
     )]);
@@ -221,7 +210,8 @@ fn a_step_sees_only_what_it_is_given() {
     let script = "env | sort > /env; cat /proc/self/status > /status; ls /sys/class/net > /net; \
                   ls /proc/self/fd > /fds; cat /proc/self/cgroup > /cgroup; tty > /tty; readlink /proc/self/fd/0 > /stdin; \
                   cat /etc/hostname > /name; echo evil > /etc/hosts; true";
-    let sandbox = with_context(&[("Dockerfile", &format!("FROM busybox\nARG A=1\nENV E=2\nRUN {script}\n"))]);
+    let sandbox =
+        Sandbox::with_context(&[("Dockerfile", &format!("FROM busybox\nARG A=1\nENV E=2\nRUN {script}\n"))]);
     let outcome = sandbox
         .rbuild(["-q", "-t", "built", "--build-arg", "HTTP_PROXY=http://p", "context"])
         .env("CALLER_SECRET", "s3cret")
@@ -263,8 +253,10 @@ fn a_step_sees_only_what_it_is_given() {
 #[test]
 fn the_host_network_needs_the_command_line() {
     needs!("root");
-    let sandbox =
-        with_context(&[("Dockerfile", "FROM busybox\nRUN --network=host ls /sys/class/net > /net\n")]);
+    let sandbox = Sandbox::with_context(&[(
+        "Dockerfile",
+        "FROM busybox\nRUN --network=host ls /sys/class/net > /net\n",
+    )]);
     sandbox
         .rbuild(["-q", "context"])
         .run()
@@ -281,7 +273,7 @@ fn the_host_network_needs_the_command_line() {
 fn links_in_context_and_image_lead_nowhere_else() {
     needs!("root");
     let canary = Canary::new();
-    let sandbox = with_context(&[("file", "from the context")]);
+    let sandbox = Sandbox::with_context(&[("file", "from the context")]);
     let context = sandbox.path().join("context");
     symlink(canary.path(), context.join("out")).unwrap();
     symlink(canary.file(), context.join("outfile")).unwrap();
@@ -318,7 +310,7 @@ fn links_in_context_and_image_lead_nowhere_else() {
 #[test]
 fn a_crafted_image_is_never_taken_for_a_result() {
     needs!("root");
-    let sandbox = with_context(&[("Dockerfile", "FROM busybox\nRUN echo honest > /result\n")]);
+    let sandbox = Sandbox::with_context(&[("Dockerfile", "FROM busybox\nRUN echo honest > /result\n")]);
     build(&sandbox, &[]);
     let history = sandbox.rrun(["inspect", "built"]).run().json()[0].to_string();
     // The same history on other content, under the name of the base: the base's layers are part of every key.
@@ -353,7 +345,8 @@ fn bad_owners_and_missing_shells_are_explained() {
         ),
         ("FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n", &["Dockerfile:2", "137"]),
     ] {
-        let sandbox = with_context(&[("Dockerfile", dockerfile), ("file", "x"), ("file2", "x"), ("f", "x")]);
+        let sandbox =
+            Sandbox::with_context(&[("Dockerfile", dockerfile), ("file", "x"), ("file2", "x"), ("f", "x")]);
         sandbox.rbuild(["-q", "-t", "built", "context"]).run().fails(1, words);
         sandbox.store_is_clean();
     }
@@ -362,7 +355,8 @@ fn bad_owners_and_missing_shells_are_explained() {
 #[test]
 fn archives_and_ids_are_written() {
     needs!("root");
-    let sandbox = with_context(&[("Dockerfile", "FROM busybox\nRUN echo x > /x\nCMD [\"cat\", \"/x\"]\n")]);
+    let sandbox =
+        Sandbox::with_context(&[("Dockerfile", "FROM busybox\nRUN echo x > /x\nCMD [\"cat\", \"/x\"]\n")]);
     for (kind, file) in [("oci", "out.oci"), ("docker", "out.docker")] {
         let output = format!("type={kind},dest={file}");
         let flags = ["-q", "-t", "saved:1", "--iidfile", "id", "--output", &output, "context"];
@@ -384,7 +378,7 @@ fn archives_and_ids_are_written() {
 fn an_interrupted_build_takes_its_container_along() {
     needs!("root");
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
-        let sandbox = with_context(&[("Dockerfile", "FROM busybox\nRUN echo sleeps; sleep 1000\n")]);
+        let sandbox = Sandbox::with_context(&[("Dockerfile", "FROM busybox\nRUN echo sleeps; sleep 1000\n")]);
         let running = sandbox.rbuild(["-t", "built", "context"]).spawn();
         eventually("the step runs", || running.stderr_so_far().contains("| sleeps"));
         running.signal(signal);
@@ -401,8 +395,10 @@ fn an_interrupted_build_takes_its_container_along() {
 #[test]
 fn modes_of_root_and_parents_let_users_in() {
     needs!("root");
-    let sandbox =
-        with_context(&[("Dockerfile", "FROM busybox\nUSER 1000\nRUN ls / > /dev/null && touch /tmp/mine\n")]);
+    let sandbox = Sandbox::with_context(&[(
+        "Dockerfile",
+        "FROM busybox\nUSER 1000\nRUN ls / > /dev/null && touch /tmp/mine\n",
+    )]);
     build(&sandbox, &[]);
     assert_eq!(inside(&sandbox, "ls -d / /tmp/mine; id -u"), "/\n/tmp/mine\n1000\n");
     let modes: BTreeMap<String, u32> = fs::read_dir(sandbox.root().join("layers"))

@@ -3,17 +3,6 @@
 use serde_json::Value;
 use tests::{Outcome, Sandbox, needs};
 
-/// A sandbox with `busybox` and a context of these files.
-fn context(files: &[(&str, &str)]) -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.import_busybox();
-    sandbox.folder("context");
-    for (name, content) in files {
-        sandbox.write(&format!("context/{name}"), content);
-    }
-    sandbox
-}
-
 /// Builds `made` from this Dockerfile in the context.
 fn build(sandbox: &Sandbox, dockerfile: &str) -> Outcome {
     sandbox.write("context/Dockerfile", dockerfile);
@@ -38,7 +27,7 @@ fn config(sandbox: &Sandbox) -> Value {
 #[test]
 fn every_instruction_reaches_the_config() {
     needs!("root");
-    let sandbox = context(&[]);
+    let sandbox = Sandbox::with_context(&[]);
     let dockerfile = "\
 # syntax=docker/dockerfile:1
 FROM busybox
@@ -90,7 +79,7 @@ CMD [\"second\"]
 #[test]
 fn run_has_its_environment_user_folder_and_nothing_else() {
     needs!("root");
-    let sandbox = context(&[]);
+    let sandbox = Sandbox::with_context(&[]);
     let dockerfile = "\
 FROM busybox
 ARG GIVEN=default
@@ -123,7 +112,7 @@ RUN touch /etc/hosts.mine && ! ls /no-such
 #[test]
 fn heredocs_run_and_are_copied() {
     needs!("root");
-    let sandbox = context(&[("plain", "plain\n")]);
+    let sandbox = Sandbox::with_context(&[("plain", "plain\n")]);
     let dockerfile = "\
 FROM busybox
 ENV NAME=world
@@ -161,7 +150,7 @@ EOF
 #[test]
 fn copies_land_where_the_language_says() {
     needs!("root");
-    let sandbox = context(&[
+    let sandbox = Sandbox::with_context(&[
         ("a.txt", "a"),
         ("b.txt", "b"),
         ("with blank.txt", "blank"),
@@ -201,7 +190,7 @@ COPY a.txt /made/deep/down/file
 #[test]
 fn add_unpacks_archives_and_copies_the_rest() {
     needs!("root");
-    let sandbox = context(&[("src/inner", "inside"), ("fake.tar.gz", "no archive")]);
+    let sandbox = Sandbox::with_context(&[("src/inner", "inside"), ("fake.tar.gz", "no archive")]);
     let folder = sandbox.path().join("context");
     let tar =
         sandbox.command("tar").args(["-C"]).arg(folder.join("src")).args(["-czf"]).arg(folder.join("a.tgz"));
@@ -222,7 +211,7 @@ COPY a.tgz /copied/
 #[test]
 fn stages_give_files_variables_and_configs() {
     needs!("root");
-    let sandbox = context(&[("file", "from context")]);
+    let sandbox = Sandbox::with_context(&[("file", "from context")]);
     let dockerfile = "\
 ARG BASE=busybox
 ARG VERSION=global
@@ -257,7 +246,7 @@ COPY --from=busybox /etc/passwd /passwd
 #[test]
 fn triggers_run_in_the_child_and_only_there() {
     needs!("root");
-    let sandbox = context(&[("app", "app")]);
+    let sandbox = Sandbox::with_context(&[("app", "app")]);
     let parent = "FROM busybox\nONBUILD COPY app /app\nONBUILD RUN <<E\necho trigger > /ran\nE\n";
     sandbox.write("context/Dockerfile", parent);
     sandbox.rbuild(["-t", "parent", "context"]).run().succeeds();
@@ -270,7 +259,7 @@ fn triggers_run_in_the_child_and_only_there() {
 #[test]
 fn an_image_from_nothing() {
     needs!("root");
-    let sandbox = context(&[("file", "x")]);
+    let sandbox = Sandbox::with_context(&[("file", "x")]);
     build(&sandbox, "FROM scratch\n").succeeds();
     let config = config(&sandbox);
     assert_eq!(config["WorkingDir"], "/");
@@ -283,7 +272,8 @@ fn an_image_from_nothing() {
 #[test]
 fn mistakes_are_told_with_place_cause_and_remedy() {
     needs!("root");
-    let sandbox = context(&[("file", "x"), ("file2", "y"), ("dir/inner", "z"), ("hidden.log", "h")]);
+    let sandbox =
+        Sandbox::with_context(&[("file", "x"), ("file2", "y"), ("dir/inner", "z"), ("hidden.log", "h")]);
     sandbox.write("context/.dockerignore", "# first\n*.log\n");
     let foreign = "FROM busybox\n\
         RUN printf '\\177ELF\\2\\1\\1\\0\\0\\0\\0\\0\\0\\0\\0\\0\\2\\0\\267\\0' > /arm && chmod +x /arm\n\
@@ -349,7 +339,7 @@ fn mistakes_are_told_with_place_cause_and_remedy() {
 #[test]
 fn checks_are_shown_skipped_and_enforced() {
     needs!("root");
-    let sandbox = context(&[]);
+    let sandbox = Sandbox::with_context(&[]);
     let shown = build(&sandbox, "FROM busybox\nCMD true\n");
     shown.succeeds().stderr_has("JSONArgsRecommended").stderr_has("Dockerfile:2");
     let skipped = "# check=skip=JSONArgsRecommended,UndefinedVar\nFROM busybox\nENV A=$UNKNOWN\nCMD true\n";
@@ -364,7 +354,7 @@ fn checks_are_shown_skipped_and_enforced() {
 #[test]
 fn stages_are_based_on_stages_as_deep_as_they_may_be() {
     needs!("root");
-    let sandbox = context(&[]);
+    let sandbox = Sandbox::with_context(&[]);
     let bases: String = (1..500).map(|n| format!("FROM s{} AS s{n}\nENV LAST={n}\n", n - 1)).collect();
     build(&sandbox, &format!("FROM busybox AS s0\n{bases}")).succeeds();
     assert!(config(&sandbox)["Env"].to_string().contains("LAST=499"));

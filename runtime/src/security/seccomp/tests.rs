@@ -356,23 +356,3 @@ fn a_program_that_is_too_long_is_refused() {
     let json = format!(r#"{{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{}]}}"#, many.join(","));
     assert!(matches!(compile(&profile(&json)), Err(Error::TooLong { .. })));
 }
-
-#[test]
-#[ignore = "prints timings"]
-fn timings() {
-    let capabilities = defaults::capabilities();
-    let started = std::time::Instant::now();
-    let profile = default_profile(&capabilities);
-    let made = started.elapsed();
-    let program = compile(&profile).unwrap().0;
-    let first = started.elapsed() - made;
-    let started = std::time::Instant::now();
-    for _ in 0..20 {
-        std::hint::black_box(compile(&profile).unwrap());
-    }
-    let warm = started.elapsed() / 20;
-    let started = std::time::Instant::now();
-    let library = through_library(&profile);
-    println!("profile {made:?}, first compile {first:?}, warm {warm:?}, {} instructions", program.length());
-    println!("library {:?}, {} instructions", started.elapsed(), library.len());
-}
