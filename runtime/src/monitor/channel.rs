@@ -221,6 +221,11 @@ impl Connection {
             .map_err(|source| self.system("configure", source))
     }
 
+    /// Makes [`Connection::receive`] answer [`Received::Nothing`] instead of waiting.
+    pub fn set_nonblocking(&self) -> Result<(), ChannelError> {
+        rustix::io::ioctl_fionbio(&self.socket, true).map_err(|source| self.system("configure", source))
+    }
+
     fn system(&self, operation: &'static str, errno: Errno) -> ChannelError {
         ChannelError::System { operation, path: self.path.clone(), errno }
     }

@@ -10,10 +10,12 @@
 
 pub mod channel;
 pub mod client;
+pub mod detached;
 pub mod event_loop;
 pub mod foreground;
 pub mod protocol;
 mod removal;
 pub mod server;
+pub mod status_record;
 pub mod stdio;
 mod wire;

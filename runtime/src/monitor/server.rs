@@ -99,12 +99,12 @@ impl Caller {
             Request::Hello { version } => {
                 self.answer(&Reply::Hello { version: version.min(VERSION) }, sequence)
             }
-            Request::Status => self.answer(&status(view), sequence),
-            Request::Signal { number } => self.answer(&signal(view, number), sequence),
-            Request::Resize { rows, columns } => {
+            Request::Status { .. } => self.answer(&status(view), sequence),
+            Request::Signal { number, .. } => self.answer(&signal(view, number), sequence),
+            Request::Resize { rows, columns, .. } => {
                 self.answer(&resize(view, TerminalSize { rows, columns }), sequence)
             }
-            Request::Wait => match (view.exit, self.waits) {
+            Request::Wait { .. } => match (view.exit, self.waits) {
                 (Some(exit), _) => self.answer(&Reply::Exited(exit), sequence),
                 (None, Some(_)) => {
                     let text = "this caller waits already";
@@ -115,6 +115,10 @@ impl Caller {
                     true
                 }
             },
+            _ => {
+                let text = "a foreground monitor has one container";
+                self.answer(&Reply::Error { kind: ErrorKind::Unsupported, text }, sequence)
+            }
         }
     }
 
@@ -165,6 +169,7 @@ fn resize(view: &View<'_>, size: TerminalSize) -> Reply<'static> {
 mod tests {
     use super::*;
     use crate::monitor::client::{Client, ClientError};
+    use crate::monitor::protocol::Subject;
     use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
@@ -214,22 +219,25 @@ mod tests {
         with_server(&ends, |path| {
             let mut client = Client::connect(path).unwrap();
             assert_eq!(client.version(), VERSION);
-            let status = client.status().unwrap();
+            let status = client.status(None).unwrap();
             assert_eq!((status.phase, status.pid), (Phase::Running, std::process::id()));
             // SIGCONT to ourselves changes nothing.
-            client.signal(18).unwrap();
+            client.signal(Subject::First, 18, false).unwrap();
             assert!(matches!(
-                client.resize(1, 1),
+                client.resize(Subject::First, 1, 1),
                 Err(ClientError::Refused { kind: ErrorKind::WrongPhase, .. })
             ));
-            assert!(matches!(client.wait(Some(Duration::from_millis(20))), Err(ClientError::Silent(_))));
+            assert!(matches!(
+                client.wait(None, Some(Duration::from_millis(20))),
+                Err(ClientError::Silent(_))
+            ));
             // Still one conversation after an answer that came too late.
-            client.status().unwrap();
+            client.status(None).unwrap();
             ends.store(true, Ordering::Release);
             let mut second = Client::connect(path).unwrap();
-            assert_eq!(second.wait(Some(Duration::from_secs(5))).unwrap(), Exit::Code(7));
+            assert_eq!(second.wait(None, Some(Duration::from_secs(5))).unwrap(), Exit::Code(7));
             assert!(matches!(
-                second.signal(18),
+                second.signal(Subject::First, 18, false),
                 Err(ClientError::Refused { kind: ErrorKind::WrongPhase, .. })
             ));
         });
@@ -241,7 +249,9 @@ mod tests {
             let connection = Connection::connect(path).unwrap();
             connection.set_timeout(Some(Duration::from_secs(5))).unwrap();
             let mut packet =
-                crate::monitor::protocol::encode_request(&Request::Status, 9).as_bytes().to_vec();
+                crate::monitor::protocol::encode_request(&Request::Status { container: None }, 9)
+                    .as_bytes()
+                    .to_vec();
             packet[6..8].copy_from_slice(&0x0300u16.to_le_bytes());
             connection.send(&packet, &[]).unwrap();
             let mut buffer = [0; MAX_MESSAGE];

@@ -18,6 +18,17 @@ pub(super) const RESIZE: u16 = 4;
 pub(super) const WAIT: u16 = 5;
 pub(super) const DONE: u16 = 6;
 pub(super) const ERROR: u16 = 7;
+pub(super) const CREATE: u16 = 8;
+pub(super) const START: u16 = 9;
+pub(super) const EXEC: u16 = 10;
+pub(super) const ATTACH: u16 = 11;
+pub(super) const REOPEN_LOG: u16 = 12;
+pub(super) const PAUSE: u16 = 13;
+pub(super) const DELETE: u16 = 14;
+pub(super) const WATCH: u16 = 15;
+pub(super) const SHUTDOWN: u16 = 16;
+pub(super) const STARTED: u16 = 17;
+pub(super) const ENDED: u16 = 18;
 pub(super) const TAG_VERSION: u16 = 1;
 pub(super) const TAG_NUMBER: u16 = 2;
 pub(super) const TAG_ROWS: u16 = 3;
@@ -28,12 +39,27 @@ pub(super) const TAG_EXIT_CODE: u16 = 7;
 pub(super) const TAG_EXIT_SIGNAL: u16 = 8;
 pub(super) const TAG_ERROR_KIND: u16 = 9;
 pub(super) const TAG_TEXT: u16 = 10;
+pub(super) const TAG_CONTAINER: u16 = 11;
+pub(super) const TAG_EXEC: u16 = 12;
+pub(super) const TAG_FOLDER: u16 = 13;
+pub(super) const TAG_LOG: u16 = 14;
+pub(super) const TAG_LOG_SIZE: u16 = 15;
+pub(super) const TAG_LOG_FILES: u16 = 16;
+pub(super) const TAG_FLAGS: u16 = 17;
+pub(super) const TAG_NETWORK_NAMESPACE: u16 = 18;
+pub(super) const TAG_HOSTNAME: u16 = 19;
+pub(super) const TAG_CGROUP: u16 = 20;
+pub(super) const TAG_SYSCTLS: u16 = 21;
+pub(super) const TAG_ALL: u16 = 22;
+/// The highest tag that this version knows.
+const LAST_TAG: u16 = TAG_ALL;
 
 /// A message being written, in fixed storage.
 #[derive(Debug)]
 pub struct Packet {
     bytes: [u8; MAX_MESSAGE],
     length: usize,
+    overflowed: bool,
 }
 
 impl Packet {
@@ -43,7 +69,7 @@ impl Packet {
     }
 
     pub(super) fn new(kind: u16, sequence: u32) -> Packet {
-        let mut packet = Packet { bytes: [0; MAX_MESSAGE], length: HEADER };
+        let mut packet = Packet { bytes: [0; MAX_MESSAGE], length: HEADER, overflowed: false };
         packet.bytes[0..4].copy_from_slice(&MAGIC);
         packet.bytes[4..6].copy_from_slice(&FRAMING.to_le_bytes());
         packet.bytes[6..8].copy_from_slice(&kind.to_le_bytes());
@@ -51,11 +77,18 @@ impl Packet {
         packet
     }
 
-    /// Appends a field. Every field of every message fits together: the longest is one text of [`MAX_TEXT`].
+    /// True if a field did not fit: then the packet must not be sent.
+    pub fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Appends a field.
     pub(super) fn field(mut self, tag: u16, value: &[u8]) -> Packet {
         let end = self.length + 4 + value.len();
-        debug_assert!(end <= MAX_MESSAGE);
-        let (Ok(length), true) = (u16::try_from(value.len()), end <= MAX_MESSAGE) else { return self };
+        let (Ok(length), true) = (u16::try_from(value.len()), end <= MAX_MESSAGE) else {
+            self.overflowed = true;
+            return self;
+        };
         self.bytes[self.length..self.length + 2].copy_from_slice(&tag.to_le_bytes());
         self.bytes[self.length + 2..self.length + 4].copy_from_slice(&length.to_le_bytes());
         self.bytes[self.length + 4..end].copy_from_slice(value);
@@ -67,6 +100,18 @@ impl Packet {
 
     pub(super) fn number(self, tag: u16, value: u32) -> Packet {
         self.field(tag, &value.to_le_bytes())
+    }
+
+    pub(super) fn long(self, tag: u16, value: u64) -> Packet {
+        self.field(tag, &value.to_le_bytes())
+    }
+
+    /// Appends a text where there is one.
+    pub(super) fn text(self, tag: u16, value: Option<&str>) -> Packet {
+        match value {
+            Some(text) => self.field(tag, text.as_bytes()),
+            None => self,
+        }
     }
 }
 
@@ -107,7 +152,7 @@ impl<'a> Message<'a> {
         let mut rest = self.fields;
         while !rest.is_empty() {
             let (tag, _, after) = split_field(rest).ok_or(DecodeError::Garbage("field beyond the packet"))?;
-            if tag & CRITICAL != 0 && !(TAG_VERSION..=TAG_TEXT).contains(&(tag & !CRITICAL)) {
+            if tag & CRITICAL != 0 && !(TAG_VERSION..=LAST_TAG).contains(&(tag & !CRITICAL)) {
                 return Err(self.unsupported());
             }
             rest = after;
@@ -130,6 +175,23 @@ impl<'a> Message<'a> {
     pub(super) fn number(&self, tag: u16) -> Option<u32> {
         let value = self.field(tag)?;
         Some(u32::from_le_bytes(value.get(..4)?.try_into().ok()?))
+    }
+
+    pub(super) fn long(&self, tag: u16) -> Option<u64> {
+        let value = self.field(tag)?;
+        Some(u64::from_le_bytes(value.get(..8)?.try_into().ok()?))
+    }
+
+    /// A text that may be missing; what is no text is an error.
+    pub(super) fn text(&self, tag: u16, field: &'static str) -> Result<Option<&'a str>, DecodeError> {
+        let text = self.field(tag).map(std::str::from_utf8).transpose().map_err(|_| self.bad(field))?;
+        // No text of the protocol may hold what ends one for the kernel.
+        if text.is_some_and(|text| text.contains('\0')) { Err(self.bad(field)) } else { Ok(text) }
+    }
+
+    /// A text that has to be there.
+    pub(super) fn required(&self, tag: u16, field: &'static str) -> Result<&'a str, DecodeError> {
+        self.text(tag, field)?.filter(|text| !text.is_empty()).ok_or(self.bad(field))
     }
 
     pub(super) fn small(&self, tag: u16, field: &'static str) -> Result<u16, DecodeError> {
