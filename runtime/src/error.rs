@@ -160,6 +160,9 @@ pub enum Error {
     /// A system call filter that cannot be.
     #[error(transparent)]
     Seccomp(#[from] crate::security::seccomp::Error),
+    /// A network cannot be attached or detached.
+    #[error(transparent)]
+    Network(#[from] crate::network::Error),
     /// A user or group of the image cannot be resolved.
     #[error(transparent)]
     User(#[from] crate::security::user::Error),
@@ -191,6 +194,7 @@ impl Error {
             Error::Capabilities(error) => error.kind(),
             Error::Rlimits(_) => Kind::InvalidSpec,
             Error::Seccomp(error) => error.kind(),
+            Error::Network(error) => error.kind(),
             Error::User(error) => error.kind(),
             Error::Several { failures } => failures.first().map_or(Kind::Io, Error::kind),
         }

@@ -1,12 +1,16 @@
-//! Calls on processes: signals by number, keyrings, the session.
+//! Calls on processes: signals by number, keyrings, the session, helper programs.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use super::check;
+use super::fd::{Range, close_range};
 
 /// `pidfd_send_signal(2)` with any number: rustix knows only named signals, and `kill` takes real-time ones and 0.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
@@ -37,4 +41,22 @@ pub fn reset_signals() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // Cannot fail: the set is valid and the operation known.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
+/// Makes `command` start with no descriptors but its three, and die with the thread that starts it.
+pub fn confine_helper(command: &mut Command) {
+    let parent = std::process::id() as libc::pid_t;
+    let confine = move || {
+        close_range(3, RawFd::MAX, Range::CloseOnExec)?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // SAFETY: takes and returns a number.
+        if unsafe { libc::getppid() } != parent {
+            // The parent ended before it would have been noticed.
+            return Err(Errno::SRCH.into());
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure only makes system calls: it neither allocates nor takes a lock. The
+    // descriptors that it marks, the standard library's own pipe for errors among them, stay open until the exec.
+    unsafe { command.pre_exec(confine) };
 }
