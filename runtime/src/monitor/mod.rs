@@ -14,6 +14,7 @@ pub mod client;
 pub mod event_loop;
 pub mod foreground;
 pub mod log;
+pub mod output;
 pub mod protocol;
 mod removal;
 pub mod server;
