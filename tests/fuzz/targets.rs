@@ -56,6 +56,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "compression", run: layers::compressed, seeds: layers::compressed_seeds, words: &[] },
     Target { name: "image-archive", run: image_archive, seeds: image_archives, words: ARCHIVE_WORDS },
     Target { name: "monitor-protocol", run: protocol::fuzz, seeds: monitor_packets, words: &[] },
+    Target {
+        name: "container-log",
+        run: runtime::monitor::log::read::fuzz,
+        seeds: container_logs,
+        words: &["\n", " stdout F ", " stderr P ", ":", "2026-08-13T07:07:37.123456789Z"],
+    },
 ];
 
 const DOCKERFILE_WORDS: &[&str] = &[
@@ -297,4 +303,13 @@ fn monitor_packets() -> Vec<Vec<u8>> {
     let requests =
         [Request::Status, Request::Signal { number: 15 }, Request::Resize { rows: 24, columns: 80 }];
     requests.iter().map(|request| encode_request(request, 1).as_bytes().to_vec()).collect()
+}
+
+fn container_logs() -> Vec<Vec<u8>> {
+    let entry = |stream: &str, tag: &str, content: &str| {
+        format!("2026-08-13T07:07:37.123456789Z {stream} {tag} {content}\n")
+    };
+    let lines = [entry("stdout", "F", "hello"), entry("stderr", "P", "be"), entry("stderr", "F", "gun")];
+    let long = entry("stdout", "F", &"x".repeat(70_000));
+    vec![lines.concat().into_bytes(), [&lines[0], &long, &lines[1]].map(String::as_str).concat().into_bytes()]
 }

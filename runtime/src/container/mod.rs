@@ -25,7 +25,7 @@ mod settings;
 mod start;
 mod state;
 mod status;
-mod timestamp;
+pub(crate) mod timestamp;
 
 pub use create::{Created, create};
 pub use delete::{delete, delete_abandoned};

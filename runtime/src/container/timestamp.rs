@@ -1,18 +1,45 @@
-//! Time as the runtime's JSON documents write it: RFC 3339, UTC, nanoseconds.
+//! Time as the runtime writes it, in its JSON documents and in logs: RFC 3339, UTC, nanoseconds.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Bytes of a [`stamp`].
+pub(crate) const STAMP: usize = 30;
+
 /// Now.
 pub fn now() -> String {
-    format(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    String::from_utf8_lossy(&stamp(since_epoch())).into_owned()
 }
 
-fn format(since_epoch: Duration) -> String {
+/// Now, since 1970.
+pub(crate) fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The text of a time, always as long as `1970-01-01T00:00:00.000000000Z`. Does not allocate.
+pub(crate) fn stamp(since_epoch: Duration) -> [u8; STAMP] {
     let seconds = since_epoch.as_secs();
     let (year, month, day) = date(seconds / 86400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let nanoseconds = since_epoch.subsec_nanos();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    for (start, end, value) in [
+        (0, 4, year),
+        (5, 7, month),
+        (8, 10, day),
+        (11, 13, seconds / 3600 % 24),
+        (14, 16, seconds / 60 % 60),
+        (17, 19, seconds % 60),
+        (20, 29, u64::from(since_epoch.subsec_nanos())),
+    ] {
+        write_digits(&mut text[start..end], value);
+    }
+    text
+}
+
+/// Writes a number with leading zeros.
+fn write_digits(text: &mut [u8], mut value: u64) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
 }
 
 /// Year, month and day of a number of days since 1970, by counting eras of 400 years that start in March, so that
@@ -41,7 +68,8 @@ mod tests {
             (1_709_251_199, "2024-02-29T23:59:59.000000000Z"),
             (4_102_444_800, "2100-01-01T00:00:00.000000000Z"),
         ] {
-            assert_eq!(format(Duration::from_secs(seconds)), expected);
+            assert_eq!(stamp(Duration::from_secs(seconds)), expected.as_bytes());
         }
+        assert_eq!(&stamp(Duration::from_nanos(1_000_000_007)), b"1970-01-01T00:00:01.000000007Z");
     }
 }

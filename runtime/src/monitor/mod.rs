@@ -3,6 +3,7 @@
 //! ```text
 //!   rrun, rcri ... --[protocol over channel]--> server in event_loop --> the container's first process (pidfd)
 //!   our stdin, stdout, stderr or terminal <--[stdio]--> pipes or pseudo terminal of the container
+//!   log, attached callers <--[output]-- the same, when more than one is to have it
 //! ```
 //!
 //! One process, one epoll loop, no threads; after start-up nothing here allocates in proportion to what a
@@ -13,6 +14,8 @@ pub mod client;
 pub mod detached;
 pub mod event_loop;
 pub mod foreground;
+pub mod log;
+pub mod output;
 pub mod protocol;
 mod removal;
 pub mod server;

@@ -26,8 +26,8 @@ use rustix::pipe::SpliceFlags;
 /// Bytes a relay may hold when it cannot splice.
 pub const BUFFER: usize = 32 << 10;
 
-/// Bytes one relay may move before the others get their turn.
-const TURN: usize = 1 << 20;
+/// Bytes one stream may move before the others get their turn.
+pub(super) const TURN: usize = 1 << 20;
 
 /// One end of a relay.
 #[derive(Debug)]
@@ -90,6 +90,16 @@ impl End {
         Ok(End { descriptor, kind: EndKind::Master })
     }
 
+    /// Whether this end will never take anything again, though nothing was written to find out.
+    pub fn is_broken(&self) -> bool {
+        let mut polled = [PollFd::new(self, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // On a socket an error may be one of reading only.
+        self.kind != EndKind::Socket
+            && rustix::event::poll(&mut polled, Some(&now)).is_ok()
+            && polled[0].revents().contains(PollFlags::ERR)
+    }
+
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self.kind {
             EndKind::Socket => {
@@ -141,10 +151,15 @@ enum Way {
 }
 
 /// Why a step of copying moved nothing.
-enum Stop {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Until an event says that there is more to read, or room to write.
     Waiting,
+    /// The source has nothing more.
     SourceEnded,
+    /// The sink takes nothing more.
     SinkBroken,
+    /// These two ends take no splice.
     CannotSplice,
 }
 
@@ -169,13 +184,7 @@ impl Relay {
 
     /// Whether the sink will never take anything again, though nothing was written to find out.
     pub fn sink_is_broken(&self) -> bool {
-        let Some((_, sink)) = &self.ends else { return true };
-        let mut polled = [PollFd::new(sink, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // On a socket an error may be one of reading only.
-        sink.kind != EndKind::Socket
-            && rustix::event::poll(&mut polled, Some(&now)).is_ok()
-            && polled[0].revents().contains(PollFlags::ERR)
+        self.ends.as_ref().is_none_or(|(_, sink)| sink.is_broken())
     }
 
     /// Closes both ends.
@@ -245,7 +254,8 @@ fn splice(source: &End, sink: &End) -> Result<usize, Stop> {
     }
 }
 
-fn fill(source: &End, buffer: &mut [u8]) -> Result<usize, Stop> {
+/// Reads what is there.
+pub(super) fn fill(source: &End, buffer: &mut [u8]) -> Result<usize, Stop> {
     loop {
         return match source.read(buffer) {
             Ok(0) => Err(Stop::SourceEnded),
@@ -258,7 +268,8 @@ fn fill(source: &End, buffer: &mut [u8]) -> Result<usize, Stop> {
     }
 }
 
-fn flush(sink: &End, bytes: &[u8]) -> Result<usize, Stop> {
+/// Writes what there is room for.
+pub(super) fn flush(sink: &End, bytes: &[u8]) -> Result<usize, Stop> {
     loop {
         return match sink.write(bytes) {
             Ok(count) => Ok(count),
