@@ -51,7 +51,7 @@ pub fn try_wait(pidfd: impl AsFd) -> Result<Option<Exit>> {
     }
 }
 
-fn exit_of(status: &rustix::process::WaitIdStatus) -> Exit {
+pub(crate) fn exit_of(status: &rustix::process::WaitIdStatus) -> Exit {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Exit::Code(code as u8),
         (None, Some(signal)) => Exit::Signal(signal as u8),

@@ -7,7 +7,7 @@ use image::document::{ImageConfig, Index, Manifest, media_type};
 use image::layers::fuzz as layers;
 use image::reference::Reference;
 use image::store::Store;
-use runtime::monitor::protocol::{self, Request, encode_request};
+use runtime::monitor::protocol::{self, Create, CreateFlags, Request, Subject, encode_request};
 
 /// An entry point, what to begin with, and words it reacts to.
 #[derive(Debug)]
@@ -300,8 +300,16 @@ fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 fn monitor_packets() -> Vec<Vec<u8>> {
-    let requests =
-        [Request::Status, Request::Signal { number: 15 }, Request::Resize { rows: 24, columns: 80 }];
+    let subject = Subject::Container("c1");
+    let flags = CreateFlags { stdin: true, bound: true, ..CreateFlags::default() };
+    let create =
+        Create { container: "c1", folder: "/c1", log: Some("/l"), log_size: Some(9), log_files: 2, flags };
+    let requests = [
+        Request::Status { container: None },
+        Request::Signal { subject, number: 15, all: true },
+        Request::Resize { subject: Subject::Exec, rows: 24, columns: 80 },
+        Request::Create(create),
+    ];
     requests.iter().map(|request| encode_request(request, 1).as_bytes().to_vec()).collect()
 }
 

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use runtime::monitor::client::{Client, ClientError};
-use runtime::monitor::protocol::{ErrorKind, Phase};
+use runtime::monitor::protocol::{ErrorKind, Phase, Subject};
 use runtime::process::Exit;
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -273,13 +273,13 @@ fn callers_reach_the_monitor() {
     let socket = sandbox.state().join("pods").join(&ids[0]).join("monitor.sock");
     let mut client = Client::connect(&socket).expect("the monitor listens");
     let mut waiter = Client::connect(&socket).expect("the monitor listens");
-    let status = client.status().expect("an answer");
+    let status = client.status(None).expect("an answer");
     assert_eq!((status.phase, status.exit), (Phase::Running, None));
-    let resized = client.resize(10, 10);
+    let resized = client.resize(Subject::First, 10, 10);
     assert!(matches!(resized, Err(ClientError::Refused { kind: ErrorKind::WrongPhase, .. })), "{resized:?}");
-    let waiting = std::thread::spawn(move || waiter.wait(Some(Duration::from_secs(20))));
+    let waiting = std::thread::spawn(move || waiter.wait(None, Some(Duration::from_secs(20))));
     // By then the wait is most likely under way; either order has the same answer.
-    client.signal(10).expect("an answer");
+    client.signal(Subject::First, 10, false).expect("an answer");
     assert_eq!(waiting.join().expect("no panic").expect("an answer"), Exit::Code(9));
     running.wait().exits(9);
     assert!(Client::connect(&socket).is_err());
@@ -376,7 +376,9 @@ fn a_terminal_comes_back_after_failures_and_signals() {
     on.expect("up");
     let ids: Vec<String> = leaks::names_in(&sandbox.root().join("containers")).collect();
     let socket = sandbox.state().join("pods").join(&ids[0]).join("monitor.sock");
-    Client::connect(&socket).and_then(|mut client| client.signal(15)).expect("the monitor listens");
+    Client::connect(&socket)
+        .and_then(|mut client| client.signal(Subject::First, 15, false))
+        .expect("the monitor listens");
     assert_eq!(on.ends(), 6);
     let refused = sandbox.rrun(["run", "--rm", "-it", "busybox", "true"]).run();
     refused.fails(125, &["TTY"]);

@@ -59,6 +59,38 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    /// A cgroup that many processes share, made where it is missing.
+    pub fn ensure(hierarchies: &Hierarchies, path: &CgroupPath) -> Result<Cgroup, Error> {
+        let cgroup = Cgroup::at(hierarchies, path);
+        let mut created = Vec::new();
+        for place in &cgroup.places {
+            match place.create(path, &mut created) {
+                Ok(()) | Err(Error::Populated { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if cgroup.unified {
+            cgroup.enable_controllers()?;
+        }
+        Ok(cgroup)
+    }
+
+    /// Moves the calling process, which has one thread, into the cgroup in every hierarchy.
+    pub fn enter_self(&self) -> Result<(), Error> {
+        for place in &self.places {
+            let file = match place.hierarchy.kind() {
+                Kind::V1(_) => "tasks",
+                Kind::V2 => "cgroup.procs",
+            };
+            write_file(&place.folder.join(file), b"0").map_err(|source| Error::Join {
+                process: 0,
+                path: place.folder.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// The cgroup of an existing container: hierarchies in which its folder is missing are left out.
     pub fn open(hierarchies: &Hierarchies, path: &CgroupPath) -> Cgroup {
         let mut cgroup = Cgroup::at(hierarchies, path);

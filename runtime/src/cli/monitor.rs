@@ -1,30 +1,39 @@
-//! `roci monitor`: parent of one container, in the foreground.
+//! `roci monitor`: parent of containers, in the foreground of a user or detached.
 //!
-//! Not for people: `rrun run` prepares a container's folder and root and then becomes this program. Failures are
-//! printed in the name of the program that the user called.
+//! Not for people: `rrun run` prepares a container's folder and root and then becomes this program; `rrun run -d` and `rcri`
+//! leave one behind and talk to it. Failures are printed in the name of the program that the user called.
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use runtime::container::Id;
+use runtime::monitor::background::{self, Background, Leftovers};
 use runtime::monitor::foreground::{Foreground, ForegroundError, run as run_foreground};
+use runtime::monitor::log::LogSettings;
 use runtime::sys::fd::take_inherited;
 
 use super::log::Log;
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("place").required(true).args(["foreground", "detach"])))]
 pub struct Arguments {
-    /// Stay the caller's process and relay its standard streams (required: there is no other way yet)
-    #[arg(long, required = true)]
+    /// Stay the caller's process and relay its standard streams
+    #[arg(long)]
     foreground: bool,
-    /// Name of the container
+    /// Leave a monitor behind that is asked for containers at its socket
+    #[arg(long, requires = "socket", conflicts_with_all = ["bundle", "rootfs_fd", "lock_fd", "interactive", "terminal", "log"])]
+    detach: bool,
+    /// End with the first container instead of when told so
+    #[arg(long, requires = "detach")]
+    standalone: bool,
+    /// Name of the container or pod
     #[arg(long, value_name = "ID", value_parser = super::id)]
     id: Id,
     /// Folder with config.json
-    #[arg(long, value_name = "DIR")]
-    bundle: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "detach")]
+    bundle: Option<PathBuf>,
     /// Descriptor of a detached mount to be the root file system
     #[arg(long, value_name = "N")]
     rootfs_fd: Option<RawFd>,
@@ -40,6 +49,18 @@ pub struct Arguments {
     /// Where to listen for callers
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// File that gets a copy of the output
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Length in bytes after which the log is rotated
+    #[arg(long, value_name = "BYTES", requires = "log")]
+    log_size: Option<u64>,
+    /// Most files of the log, old ones included
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    log_files: u32,
+    /// File of the container's attachment to a network, released after its end
+    #[arg(long, value_name = "FILE")]
+    network: Option<PathBuf>,
     /// Folder ROOT/containers/ID, to be removed after the end by way of ROOT/trash
     #[arg(long, value_name = "DIR")]
     remove: Option<PathBuf>,
@@ -50,13 +71,36 @@ pub struct Arguments {
 
 /// The exit code is the container's, or says why it did not run; everything was printed.
 pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> u8 {
-    match follow(arguments, state_root, log) {
+    let result = match &arguments.socket {
+        Some(socket) if arguments.detach => detach(arguments, state_root, socket.clone()),
+        _ => follow(arguments, state_root, log),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
-            super::output::say(&format!("{}: {error}", arguments.program));
+            super::output::say(&match arguments.detach {
+                // Its caller puts its own words in front.
+                true => format!("{error:#}"),
+                false => format!("{}: {error}", arguments.program),
+            });
             error.downcast_ref::<ForegroundError>().map_or(125, ForegroundError::exit_code)
         }
     }
+}
+
+/// Ends with 0 in the caller's child once somebody listens, and again in the monitor when that is done.
+fn detach(arguments: &Arguments, state_root: PathBuf, socket: PathBuf) -> anyhow::Result<u8> {
+    background::run(Background {
+        state_root,
+        socket,
+        standalone: arguments.standalone,
+        leftovers: leftovers(arguments),
+    })?;
+    Ok(0)
+}
+
+fn leftovers(arguments: &Arguments) -> Leftovers {
+    Leftovers { network: arguments.network.clone(), folder: arguments.remove.clone() }
 }
 
 fn follow(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
@@ -68,13 +112,18 @@ fn follow(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Resu
     let lock = take("--lock-fd", arguments.lock_fd)?;
     let ended = run_foreground(Foreground {
         id: arguments.id.clone(),
-        bundle: arguments.bundle.clone(),
+        bundle: arguments.bundle.clone().context("--bundle is missing")?,
         state_root,
         rootfs,
         interactive: arguments.interactive,
         terminal: arguments.terminal,
         socket: arguments.socket.clone(),
-        remove: arguments.remove.clone(),
+        log: arguments.log.clone().map(|path| LogSettings {
+            path,
+            max_size: arguments.log_size,
+            max_files: arguments.log_files,
+        }),
+        leftovers: leftovers(arguments),
     })?;
     log.clamped(&ended.clamped);
     for failure in &ended.left {

@@ -1,12 +1,11 @@
 //! A container's terminal in the foreground: ours in raw mode, copied both ways.
 
 use std::io::{stdin, stdout};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::Context;
 use nix::sys::signal::SigSet;
-use runtime::monitor::event_loop::{self, Watched};
-use runtime::monitor::stdio::{Direction, End, Relay};
+use runtime::monitor::foreground::follow_terminal;
 use runtime::process::Exit;
 use runtime::terminal::{self, RawMode};
 
@@ -22,7 +21,7 @@ pub fn take_size(master: &OwnedFd) -> anyhow::Result<()> {
 
 /// Copies between our streams and the terminal until the process has ended; returns how.
 pub fn follow(process: BorrowedFd<'_>, pid: i32, master: &OwnedFd, signals: &SigSet) -> anyhow::Result<Exit> {
-    let (input, output) = (stdin(), stdout());
+    let input = stdin();
     let is_terminal = rustix::termios::isatty(&input);
     // Dropped, and so undone, when the process has ended or copying failed.
     let _raw = if is_terminal {
@@ -30,25 +29,7 @@ pub fn follow(process: BorrowedFd<'_>, pid: i32, master: &OwnedFd, signals: &Sig
     } else {
         None
     };
-    let copied = "cannot copy the terminal";
-    let relays = vec![
-        Relay::new(
-            End::of_user(input.as_fd(), Direction::Source).context(copied)?,
-            End::of_master(master.as_fd()).context(copied)?,
-        ),
-        Relay::new(
-            End::of_master(master.as_fd()).context(copied)?,
-            End::of_user(output.as_fd(), Direction::Sink).context(copied)?,
-        ),
-    ];
-    let ours = rustix::termios::isatty(&output).then(|| output.as_fd());
-    Ok(event_loop::run(Watched {
-        process,
-        pid,
-        signals,
-        listener: None,
-        relays,
-        first_is_input: true,
-        terminals: Some((ours, master.as_fd())),
-    })?)
+    let process = rustix::io::fcntl_dupfd_cloexec(process, 3).context("cannot follow the process")?;
+    let master = rustix::io::fcntl_dupfd_cloexec(master, 3).context("cannot copy the terminal")?;
+    Ok(follow_terminal(process, pid, master, signals)?)
 }

@@ -42,6 +42,15 @@ pub struct Created {
     dies_with_first: bool,
 }
 
+/// See [`Created::into_parts`].
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) process: OwnedFd,
+    pub(crate) gate: Option<OwnedFd>,
+    pub(crate) terminal: Option<OwnedFd>,
+    pub(crate) oom_counter: Option<OwnedFd>,
+}
+
 impl Created {
     /// Runs the command of a container with [`Gate::Held`]; returns when it was executed, or with the reason why
     /// it was not. For [`Gate::Shared`] there is [`super::start`].
@@ -52,6 +61,28 @@ impl Created {
             });
         };
         start_by(&channel)
+    }
+
+    /// Takes the container apart for the process that it was made for ([`CreateRequest::as_sibling`]): the first process,
+    /// the gate of a container with [`Gate::Held`], the terminal, and the counter of the out-of-memory killer.
+    pub(crate) fn into_parts(self) -> Parts {
+        Parts {
+            oom_counter: self.cgroup.open_oom_counter(),
+            process: self.pidfd,
+            gate: self.channel.map(ParentEnd::into_descriptor),
+            terminal: self.console_master,
+        }
+    }
+
+    /// A further descriptor of the container's first process.
+    pub(crate) fn process_copy(&self) -> Result<OwnedFd> {
+        rustix::io::fcntl_dupfd_cloexec(&self.pidfd, 3)
+            .map_err(Error::system("open", "the container's process"))
+    }
+
+    /// Opens the counter of the out-of-memory killer.
+    pub(crate) fn open_oom_counter(&self) -> Option<OwnedFd> {
+        self.cgroup.open_oom_counter()
     }
 
     /// Waits for the container's first process and reaps it.
@@ -75,7 +106,7 @@ impl Created {
 }
 
 /// Lets a process through its gate and waits until it executed its command: then the channel closes by itself.
-pub(super) fn start_by(channel: &ParentEnd) -> Result<()> {
+pub(crate) fn start_by(channel: &ParentEnd) -> Result<()> {
     channel.start()?;
     match channel.receive()? {
         FromChild::Failed(failure) => Err(failure.into()),
@@ -191,6 +222,7 @@ fn build(
         Gate::Shared => StartGate::Fifo(folder.create_gate()?),
     };
     let (flags, create_later) = clone_flags(plan);
+    let flags = flags | parent_flag(request.as_sibling);
     let mut child = ContainerChild {
         plan,
         process: PreparedProcess {
@@ -260,7 +292,7 @@ pub(super) fn keyring_name(id: &Id) -> CString {
 }
 
 /// How long dying processes may take to leave a cgroup.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Namespaces made at clone, and those made by the child: all of them when it has to join a user namespace first,
 /// because they are to belong to that one.
@@ -269,6 +301,11 @@ fn clone_flags(plan: &Plan) -> (CloneFlags, CloneFlags) {
     let joins_user =
         plan.namespaces.has(CloneFlags::CLONE_NEWUSER) && !create.contains(CloneFlags::CLONE_NEWUSER);
     if joins_user { (CloneFlags::empty(), create) } else { (create, CloneFlags::empty()) }
+}
+
+/// `CLONE_PARENT` for what is to be our parent's child.
+pub(super) fn parent_flag(as_sibling: bool) -> CloneFlags {
+    if as_sibling { CloneFlags::CLONE_PARENT } else { CloneFlags::empty() }
 }
 
 fn clone_child(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
-use super::create::{keyring_name, start_by};
+use super::create::{keyring_name, parent_flag, start_by};
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, observe};
 use super::request::{Console, Stdio};
@@ -36,6 +36,8 @@ pub struct ExecRequest {
     pub preserve_descriptors: u32,
     /// File to write its pid to.
     pub pid_file: Option<PathBuf>,
+    /// Make it a child of our parent instead of ours: the caller is a worker of that one.
+    pub as_sibling: bool,
 }
 
 /// A process that runs in a container.
@@ -78,7 +80,8 @@ fn spec_of(folder: &Folder, id: &Id) -> Result<(super::record::Record, Spec)> {
 
 /// Runs a process in a container; returns when its command was executed.
 pub fn exec(request: ExecRequest) -> Result<Executed> {
-    let ExecRequest { id, state_root, process, stdio, console, preserve_descriptors, pid_file } = request;
+    let ExecRequest { id, state_root, process, stdio, console, preserve_descriptors, pid_file, as_sibling } =
+        request;
     let folder = Folder::open(&state_root, &id)?;
     let (record, spec) = spec_of(&folder, &id)?;
     let observed = observe(&folder, Some(&record))?;
@@ -102,7 +105,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
             filter: prepared.filter,
             stdio,
             preserve: preserve_descriptors,
-            dies_with_parent: false,
+            dies_with_parent: as_sibling,
         },
         target: &target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
@@ -111,7 +114,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
-    let launched = launch(CloneFlags::empty(), entrance.clone_target(), &mut child)?;
+    let launched = launch(parent_flag(as_sibling), entrance.clone_target(), &mut child)?;
     drop(children);
     drop(child);
     fault::point(23)?;

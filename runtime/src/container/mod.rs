@@ -28,12 +28,14 @@ mod status;
 pub(crate) mod timestamp;
 
 pub use create::{Created, create};
+pub(crate) use create::{PATIENCE, start_by};
 pub use delete::{delete, delete_abandoned};
 pub use exec::{ExecRequest, Executed, exec, process_of};
 pub use id::Id;
 pub use kill::{Target, kill};
 pub use locate::roci_path;
 pub use request::{Console, CreateRequest, Gate, Stdio};
+pub(crate) use settings::set_oom_score_adj;
 pub use start::start;
 pub use state::{State, state};
 pub use status::Status;

@@ -30,6 +30,8 @@ pub struct CreateRequest {
     pub gate: Gate,
     /// Kill its first process when ours ends in whatever way: for a container that is somebody's foreground.
     pub dies_with_creator: bool,
+    /// Make it a child of our parent instead of ours: the caller is a worker of that one.
+    pub as_sibling: bool,
 }
 
 /// The standard streams of the container's process.

@@ -66,7 +66,7 @@ impl Child for ContainerChild<'_> {
         let mut mounted = rootfs::mount_all(&root, &self.plan.mounts, &self.sources.binds, &self.cgroups)?;
         fault::child(32)?;
         self.make_devices(&root, &mounted)?;
-        self.write_sysctls()?;
+        write_sysctls(&self.plan.sysctls)?;
         self.make_working_directory(&root)?;
         let terminal = self.open_terminal(&root, &mounted, channel)?;
         fault::child(33)?;
@@ -181,14 +181,6 @@ impl ContainerChild<'_> {
         Ok(())
     }
 
-    fn write_sysctls(&self) -> Result<(), StepFailure> {
-        if self.plan.sysctls.is_empty() {
-            return Ok(());
-        }
-        let proc = private_proc().map_err(StepFailure::of(Step::Mount, "a private proc"))?;
-        self.plan.sysctls.iter().try_for_each(|sysctl| write_sysctl(proc.as_fd(), sysctl))
-    }
-
     /// A missing working directory is made, as runc does, by handle in the root.
     fn make_working_directory(&self, root: &Root<'_>) -> Result<(), StepFailure> {
         let cwd = &self.process.plan.cwd;
@@ -246,6 +238,15 @@ fn private_proc() -> Result<std::os::fd::OwnedFd, Errno> {
     let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(&context)?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
+}
+
+/// Sets kernel parameters of the namespaces that this process is in.
+pub(super) fn write_sysctls(sysctls: &[Sysctl]) -> Result<(), StepFailure> {
+    if sysctls.is_empty() {
+        return Ok(());
+    }
+    let proc = private_proc().map_err(StepFailure::of(Step::Mount, "a private proc"))?;
+    sysctls.iter().try_for_each(|sysctl| write_sysctl(proc.as_fd(), sysctl))
 }
 
 fn write_sysctl(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<(), StepFailure> {

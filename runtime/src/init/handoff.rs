@@ -22,7 +22,7 @@ use crate::security::seccomp::Program;
 use crate::security::user;
 use crate::spec::plan::ProcessPlan;
 use crate::sys::clone::exit_now;
-use crate::sys::fd::{Range, close_range};
+use crate::sys::fd::close_except;
 
 /// What a process gets whose specification names no mask: runc's default.
 const DEFAULT_UMASK: u32 = 0o022;
@@ -116,16 +116,8 @@ impl PreparedProcess<'_> {
         kept: Option<BorrowedFd<'_>>,
     ) -> Result<(), StepFailure> {
         let mut numbers = [channel.as_raw_fd(), kept.map_or(RawFd::MAX, |kept| kept.as_raw_fd())];
-        numbers.sort_unstable();
-        let mut next = first_free(self.preserve);
-        let mut close = || -> Result<(), Errno> {
-            for number in numbers {
-                close_range(next, number.saturating_sub(1), Range::Close)?;
-                next = number.saturating_add(1);
-            }
-            close_range(next, RawFd::MAX, Range::Close)
-        };
-        close().map_err(StepFailure::of(Step::Descriptors, "descriptors"))
+        close_except(first_free(self.preserve), &mut numbers)
+            .map_err(StepFailure::of(Step::Descriptors, "descriptors"))
     }
 
     /// Becomes the process that the plan describes, reports readiness, waits at the gate and executes the command.

@@ -38,6 +38,8 @@ pub struct Launched {
     pidfd: Option<OwnedFd>,
     channel: Option<ParentEnd>,
     console: Option<OwnedFd>,
+    /// It is the child of our parent, who reaps it.
+    is_sibling: bool,
 }
 
 /// A child that waits for its start.
@@ -49,7 +51,8 @@ pub(crate) struct Ready {
     pub(crate) console: Option<OwnedFd>,
 }
 
-/// Clones `child` into new namespaces and, on v2, its cgroup.
+/// Clones `child` into new namespaces and, on v2, its cgroup. With `CLONE_PARENT` among the flags it becomes a child of
+/// our parent: a worker makes what its monitor is the parent of.
 pub fn launch(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>, child: &mut dyn Child) -> Result<Launched> {
     let (parent_end, child_end) = channel()?;
     match clone3(flags.bits(), cgroup).map_err(Error::system("create", "the container's first process"))? {
@@ -60,7 +63,13 @@ pub fn launch(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>, child: &mut dyn
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child_end);
-            Ok(Launched { pid, pidfd: Some(pidfd), channel: Some(parent_end), console: None })
+            Ok(Launched {
+                pid,
+                pidfd: Some(pidfd),
+                channel: Some(parent_end),
+                console: None,
+                is_sibling: flags.contains(CloneFlags::CLONE_PARENT),
+            })
         }
     }
 }
@@ -111,7 +120,7 @@ impl Launched {
     fn replace(&mut self, pidfd: OwnedFd) -> Result<()> {
         // The sender may live in another PID namespace, so its number for the new process means nothing here.
         self.pid = process::pid_of(&pidfd)?;
-        if let Some(first) = self.pidfd.replace(pidfd) {
+        if let Some(first) = self.pidfd.replace(pidfd).filter(|_| !self.is_sibling) {
             process::wait(first)?;
         }
         Ok(())
@@ -134,7 +143,8 @@ impl Drop for Launched {
     }
 }
 
-/// Kills and reaps a child of ours; both only fail when it is gone already.
+/// Kills and reaps a child of ours; both only fail when it is gone already, or is our sibling, which is not ours to
+/// reap.
 pub(crate) fn end(pidfd: &OwnedFd) {
     use std::os::fd::AsFd;
     let _ = process::signal(pidfd.as_fd(), Signal::KILL);

@@ -20,6 +20,7 @@ mod enter;
 mod failure;
 mod handoff;
 mod launch;
+mod pause;
 mod protocol;
 mod terminal;
 
@@ -29,4 +30,5 @@ pub use failure::{Step, StepFailure};
 pub use handoff::{PreparedProcess, StartGate};
 pub use launch::{Child, ChildEndHandle, FailureReport, Launched, launch};
 pub(crate) use launch::{Ready, end};
+pub(crate) use pause::{PauseChild, pause_root};
 pub(crate) use protocol::{Failure, FromChild, ParentEnd, send_with};

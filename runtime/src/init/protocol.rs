@@ -155,6 +155,21 @@ pub(crate) enum FromChild {
 pub(crate) struct ParentEnd(OwnedFd);
 
 impl ParentEnd {
+    /// The descriptor, for whoever takes over this end ([`ParentEnd::from_descriptor`]).
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        self.0
+    }
+
+    /// The end that another process of ours had.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> ParentEnd {
+        ParentEnd(descriptor)
+    }
+
+    /// The descriptor, to be watched.
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// The id maps are written.
     pub(crate) fn ids_mapped(&self) -> Result<()> {
         self.send(IDS_MAPPED)

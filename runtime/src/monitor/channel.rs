@@ -106,6 +106,11 @@ impl Listener {
 
     /// Removes the socket and its folder, if nothing else is in it.
     pub fn remove(self) {
+        self.unlink();
+    }
+
+    /// Removes the socket's file, and its folder if nothing else is in it; who is connected stays so.
+    pub fn unlink(&self) {
         let _ = rustix::fs::unlink(&self.path);
         if let Some(folder) = self.path.parent() {
             let _ = rustix::fs::rmdir(folder);
@@ -138,6 +143,18 @@ pub enum Received {
 }
 
 impl Connection {
+    /// Two ends of a conversation between processes of ours; the first does not block.
+    pub fn pair() -> Result<(Connection, Connection), ChannelError> {
+        let path = PathBuf::from("(worker)");
+        let fail = |errno| ChannelError::System { operation: "create", path: path.clone(), errno };
+        let flags = SocketFlags::CLOEXEC;
+        let (one, other) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(fail)?;
+        let first = Connection { socket: one, path: path.clone() };
+        first.set_nonblocking()?;
+        Ok((first, Connection { socket: other, path }))
+    }
+
     /// Connects to the monitor at `path`; the connection blocks.
     pub fn connect(path: &Path) -> Result<Connection, ChannelError> {
         let fail = |operation| move |errno| ChannelError::System { operation, path: path.to_owned(), errno };
@@ -172,7 +189,12 @@ impl Connection {
             rustix::net::sendmsg(&self.socket, &[IoSlice::new(packet)], &mut ancillary, SendFlags::NOSIGNAL)
         })
         .map(drop)
-        .map_err(|source| self.system("write to", source))
+        .map_err(|source| match source {
+            Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN => {
+                ChannelError::NoMonitor { path: self.path.clone() }
+            }
+            source => self.system("write to", source),
+        })
     }
 
     /// Receives one packet into `buffer`.

@@ -1,40 +1,58 @@
-//! The loop of a monitor: everything that can happen to a running container, one event at a time.
+//! The loop of a monitor: everything that can happen to its containers, one event at a time.
 //!
 //! ```text
 //!   signalfd ----> child ended / terminal resized / signal to pass on
-//!   listener ----> caller --> request --> reply          (server)
-//!   either end of a relay --> pump                       (stdio)
+//!   listener ----> caller --> request --> reply          (callers, requests)
+//!   worker's socket --> what it made or removed          (jobs, worker)
+//!   gate ---------> command executed, or why not
+//!   ends of streams --> pump                             (container, output, stdio)
 //! ```
 //!
-//! Invariants: nothing here blocks except the wait itself; no memory is taken in proportion to what a container or
-//! a caller sends; the loop ends when the container's first process was reaped and what it wrote was passed on, or
-//! when after its end a signal asks us to stop passing on.
+//! Invariants: nothing here blocks except the wait itself; no memory is taken in proportion to what a container or a caller
+//! sends; a child is reaped only when it is known what it is, so while a worker may have made one that nobody has heard of
+//! yet, the unknown wait.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 
+use super::callers::{CALLERS, CallerId, Callers};
 use super::channel::Listener;
-use super::server::{CALLERS, Server, View};
-use super::stdio::{Progress, Relay};
+use super::container::{Container, State};
+use super::jobs::{self, Job, Leftovers};
+use super::protocol::{ErrorKind, Reply};
+use super::stdio::BUFFER;
+use super::worker::{JobFailure, Outcome, Worker};
 use crate::error::{Error, Result};
+use crate::init::FromChild;
 use crate::process::{self, Exit};
 use crate::terminal;
 
-/// Most relays: standard input, output and error.
-const RELAYS: usize = 3;
+/// Most containers of one monitor.
+pub(super) const CONTAINERS: usize = 256;
+
+/// A monitor that has nothing and nobody ends after this time: its caller was killed before it asked for anything, or its
+/// pod is gone.
+const IDLE: Duration = Duration::from_secs(10);
 
 const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
-const FIRST_RELAY: u64 = 8;
-const FIRST_CALLER: u64 = 16;
+const FIRST_CALLER: u64 = 1 << 8;
+const FIRST_WORKER: u64 = 1 << 16;
+const FIRST_CONTAINER: u64 = 1 << 24;
+/// Events of one container: its input, its two flows, its gate.
+const STEP: u64 = 4;
+const GATE: u64 = 3;
 
-/// Blocks the signals that the loop takes from its descriptor. To be called before the container exists, so that
+/// Blocks the signals that the loop takes from its descriptor. To be called before a container exists, so that
 /// its end cannot be missed and no signal leaves it without its monitor; its process starts with none blocked.
 pub fn block_signals() -> Result<SigSet> {
     let mut signals = SigSet::all();
@@ -56,92 +74,131 @@ pub fn block_signals() -> Result<SigSet> {
     Ok(signals)
 }
 
-/// What the loop watches.
+/// What a monitor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To its caller it is the container: signals are passed on, and it ends with that.
+    Foreground,
+    /// It ends with its only container.
+    Standalone,
+    /// It ends when it is told to.
+    Pod,
+}
+
+/// What a monitor needs to know.
 #[derive(Debug)]
-pub struct Watched<'a> {
-    /// The container's first process, a child of ours.
-    pub process: BorrowedFd<'a>,
-    /// Its pid in our PID namespace.
-    pub pid: i32,
-    /// The signals of [`block_signals`].
-    pub signals: &'a SigSet,
-    /// Where callers knock.
-    pub listener: Option<&'a Listener>,
-    /// What is copied. The first may be standard input, which ends with the container.
-    pub relays: Vec<Relay>,
-    /// Whether the first relay is standard input.
-    pub first_is_input: bool,
-    /// The user's terminal and the container's, whose size follows it.
-    pub terminals: Option<(Option<BorrowedFd<'a>>, BorrowedFd<'a>)>,
+pub(super) struct Settings {
+    pub(super) mode: Mode,
+    /// The folder of the runtime's records.
+    pub(super) state_root: PathBuf,
+    /// What goes with the container of a standalone one.
+    pub(super) leftovers: Leftovers,
 }
 
-/// Runs until the container has ended; returns how.
-pub fn run(watched: Watched<'_>) -> Result<Exit> {
-    let mut running = Loop::new(watched)?;
-    running.run()
+/// The terminal of a foreground container's user.
+pub(super) type UserTerminal<'a> = Option<BorrowedFd<'a>>;
+
+/// A process that was executed for a caller.
+#[derive(Debug)]
+pub(super) struct Executed {
+    pub(super) caller: CallerId,
+    sequence: u32,
+    bound: bool,
+    pid: i32,
+    pub(super) pidfd: OwnedFd,
 }
 
-struct Loop<'a> {
-    epoll: rustix::fd::OwnedFd,
+/// A monitor at work.
+#[derive(Debug)]
+pub(super) struct Monitor<'a> {
+    pub(super) settings: Settings,
+    epoll: OwnedFd,
     signals: SignalFd,
-    watched: Watched<'a>,
-    ready: [bool; RELAYS],
-    server: Server,
-    exit: Option<Exit>,
+    listener: Option<&'a Listener>,
+    user_terminal: UserTerminal<'a>,
+    pub(super) callers: Callers,
+    pub(super) containers: Vec<Option<Container>>,
+    workers: Vec<Option<(Worker, Job)>>,
+    pub(super) execs: Vec<Executed>,
+    scratch: Box<[u8]>,
+    /// A child may be waiting to be reaped.
+    has_dead: bool,
+    /// Who asked us to end, once somebody did.
+    ending: Option<(CallerId, u32)>,
+    /// Since when there has been nothing to do and nobody to do it for.
+    idle_since: Option<Instant>,
+    /// How the only container ended.
+    last_exit: Option<Exit>,
+    had_container: bool,
+    /// The user does not want to see the rest.
     abandoned: bool,
+    /// Work that was put off until the events at hand are handled.
+    hung_up: VecDeque<CallerId>,
 }
 
-impl<'a> Loop<'a> {
-    fn new(watched: Watched<'a>) -> Result<Loop<'a>> {
-        let fail = |object: &'static str| Error::system("watch", object);
-        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(fail("events"))?;
+impl<'a> Monitor<'a> {
+    pub(super) fn new(
+        settings: Settings,
+        signals: &SigSet,
+        listener: Option<&'a Listener>,
+        user_terminal: UserTerminal<'a>,
+    ) -> Result<Monitor<'a>> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(Error::system("watch", "events"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let signals =
-            SignalFd::with_flags(watched.signals, flags).map_err(from_nix).map_err(fail("signals"))?;
-        let add = |what: BorrowedFd<'_>, token: u64, flags: EventFlags| match epoll::add(
-            &epoll,
-            what,
-            EventData::new_u64(token),
-            flags,
-        ) {
-            // Plain files and the null device are always ready.
-            Ok(()) | Err(Errno::PERM) => Ok(()),
-            Err(errno) => Err(errno),
-        };
-        add(signals.as_fd(), SIGNALS, EventFlags::IN).map_err(fail("signals"))?;
-        if let Some(listener) = watched.listener {
-            add(listener.as_fd(), LISTENER, EventFlags::IN).map_err(fail("the monitor socket"))?;
-        }
-        for (token, relay) in (FIRST_RELAY..).zip(&watched.relays) {
-            let Some((source, sink)) = relay.ends() else { continue };
-            add(source, token, EventFlags::IN | EventFlags::ET).map_err(fail("standard streams"))?;
-            add(sink, token, EventFlags::OUT | EventFlags::ET).map_err(fail("standard streams"))?;
-        }
-        Ok(Loop {
+        let signals = SignalFd::with_flags(signals, flags)
+            .map_err(from_nix)
+            .map_err(Error::system("watch", "signals"))?;
+        let monitor = Monitor {
+            settings,
             epoll,
             signals,
-            watched,
-            ready: [true; RELAYS],
-            server: Server::default(),
-            exit: None,
+            listener,
+            user_terminal,
+            callers: Callers::new(),
+            containers: Vec::new(),
+            workers: Vec::new(),
+            execs: Vec::new(),
+            scratch: vec![0; BUFFER].into_boxed_slice(),
+            has_dead: false,
+            ending: None,
+            idle_since: None,
+            last_exit: None,
+            had_container: false,
             abandoned: false,
-        })
+            hung_up: VecDeque::new(),
+        };
+        monitor.watch(monitor.signals.as_fd(), SIGNALS, EventFlags::IN)?;
+        if let Some(listener) = listener {
+            monitor.watch(listener.as_fd(), LISTENER, EventFlags::IN)?;
+        }
+        Ok(monitor)
     }
 
-    fn run(&mut self) -> Result<Exit> {
+    /// Takes a container that was made by this process itself.
+    pub(super) fn adopt(&mut self, container: Container) -> Result<()> {
+        self.containers.push(Some(container));
+        self.had_container = true;
+        self.watch_streams(self.containers.len() - 1)
+    }
+
+    /// Runs until there is nothing left to do; returns how the only container ended, if there was one.
+    pub(super) fn run(&mut self) -> Result<Option<Exit>> {
         let blank = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         let mut events = [blank; 16];
         loop {
-            self.pump();
-            if let Some(exit) = self.exit
-                && (self.abandoned || self.watched.relays.iter().all(|relay| relay.ends().is_none()))
-            {
-                self.server.ended(exit);
-                return Ok(exit);
+            let more = self.step()?;
+            if self.is_done() {
+                if let Some((caller, sequence)) = self.ending {
+                    self.callers.answer(caller, &Reply::Done, sequence);
+                }
+                return Ok(self.last_exit);
             }
-            let more = (0..self.watched.relays.len()).any(|index| self.ready[index]);
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let count = match epoll::wait(&self.epoll, &mut events[..], more.then_some(&now)) {
+            let time = if more { Some(Duration::ZERO) } else { self.time_to_deadline() };
+            let time = time.map(|time| Timespec {
+                tv_sec: time.as_secs() as i64,
+                tv_nsec: i64::from(time.subsec_nanos()),
+            });
+            let count = match epoll::wait(&self.epoll, &mut events[..], time.as_ref()) {
                 Ok(count) => count,
                 Err(Errno::INTR) => 0,
                 Err(errno) => return Err(Error::system("wait for", "events")(errno)),
@@ -152,49 +209,297 @@ impl<'a> Loop<'a> {
         }
     }
 
+    /// Everything that can be done without waiting. True if more is left to do at once.
+    fn step(&mut self) -> Result<bool> {
+        while let Some(caller) = self.hung_up.pop_front() {
+            self.forget_caller(caller);
+        }
+        if self.has_dead {
+            self.reap()?;
+        }
+        let now = Instant::now();
+        let mut more = false;
+        let mut gone = Vec::new();
+        for place in 0..self.containers.len() {
+            if let Some(container) = &mut self.containers[place] {
+                more |= container.pump(&mut self.scratch, now, &mut gone);
+                for departed in gone.drain(..) {
+                    // A worker's copy would keep it there. What cannot be watched never was.
+                    let _ = epoll::delete(&self.epoll, departed.end);
+                }
+                let abandoned = self.abandoned;
+                if matches!(container.state, State::Draining) && (abandoned || container.is_drained()) {
+                    self.remove(place);
+                    more = true;
+                }
+            }
+        }
+        Ok(more)
+    }
+
     fn handle(&mut self, token: u64, flags: EventFlags) -> Result<()> {
         match token {
-            SIGNALS => return self.take_signals(),
+            SIGNALS => self.take_signals()?,
             LISTENER => {
-                if let Some(listener) = self.watched.listener
-                    && let Some((slot, caller)) = self.server.accept(listener)
+                if let Some(listener) = self.listener
+                    && let Some((place, caller)) = self.callers.accept(listener)
                 {
-                    let data = EventData::new_u64(FIRST_CALLER + slot as u64);
-                    if epoll::add(&self.epoll, caller, data, EventFlags::IN).is_err() {
-                        self.server.hang_up(slot);
+                    let data = EventData::new_u64(FIRST_CALLER + place as u64);
+                    if epoll::add(&self.epoll, caller, data, EventFlags::IN).is_err()
+                        && let Some((id, _)) = self.callers.at(place)
+                    {
+                        self.callers.hang_up(id);
                     }
                 }
             }
-            token if token >= FIRST_CALLER => {
-                let slot = (token - FIRST_CALLER) as usize;
-                if slot < CALLERS {
-                    let view = View {
-                        process: self.watched.process,
-                        pid: self.watched.pid,
-                        exit: self.exit,
-                        terminal: self.watched.terminals.map(|(_, container)| container),
-                    };
-                    self.server.serve(slot, &view);
+            FIRST_CALLER..FIRST_WORKER => {
+                let place = (token - FIRST_CALLER) as usize;
+                if place < CALLERS
+                    && let Some((id, _)) = self.callers.at(place)
+                {
+                    self.serve(id);
                 }
             }
-            token => {
-                let index = (token - FIRST_RELAY) as usize;
-                if let Some(relay) = self.watched.relays.get_mut(index) {
-                    self.ready[index] = true;
-                    // The writing end of a pipe says so when its last reader goes, also while nothing is written.
-                    if flags.contains(EventFlags::ERR) && relay.sink_is_broken() {
-                        relay.close();
-                    }
+            FIRST_WORKER..FIRST_CONTAINER => self.take_outcome((token - FIRST_WORKER) as usize)?,
+            token if token >= FIRST_CONTAINER => {
+                let place = ((token - FIRST_CONTAINER) / STEP) as usize;
+                let index = (token - FIRST_CONTAINER) % STEP;
+                if index == GATE {
+                    return self.gate_answered(place);
+                }
+                if let Some(Some(container)) = self.containers.get_mut(place) {
+                    container.stream_event(index as usize, flags.contains(EventFlags::ERR));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A container's channel has something to say: that it executed its command, or why it could not.
+    fn gate_answered(&mut self, place: usize) -> Result<()> {
+        let Some(Some(container)) = self.containers.get_mut(place) else { return Ok(()) };
+        let state = std::mem::replace(&mut container.state, State::Running);
+        let (gate, waiting) = match state {
+            State::Created(gate) => (gate, None),
+            State::Starting(gate, caller, sequence) => (gate, Some((caller, sequence))),
+            other => {
+                container.state = other;
+                return Ok(());
+            }
+        };
+        match (gate.receive()?, waiting) {
+            (FromChild::Failed(failure), waiting) => {
+                let failure = JobFailure::from(Error::from(failure));
+                container.start_failed(&failure)?;
+                if let Some((caller, sequence)) = waiting {
+                    self.fail(caller, sequence, failure.kind, &failure.text);
+                }
+            }
+            // It was not let through, so it ended: that will be reaped.
+            (_, None) => {}
+            (_, Some((caller, sequence))) => match container.started() {
+                Ok(()) => drop(self.callers.answer(caller, &Reply::Done, sequence)),
+                Err(error) => {
+                    container.kill();
+                    self.fail(caller, sequence, ErrorKind::Failed, &error.to_string());
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Watches the streams of a container. Those that are watched already are left alone.
+    pub(super) fn watch_streams(&self, place: usize) -> Result<()> {
+        let Some(Some(container)) = self.containers.get(place) else { return Ok(()) };
+        let first = FIRST_CONTAINER + STEP * place as u64;
+        for (index, descriptor, is_sink) in container.watched() {
+            let flags = if is_sink { EventFlags::OUT } else { EventFlags::IN };
+            self.watch(descriptor, first + index as u64, flags | EventFlags::ET)?;
+        }
+        if let State::Created(gate) = &container.state {
+            self.watch(gate.handle(), first + GATE, EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    fn watch(&self, what: BorrowedFd<'_>, token: u64, flags: EventFlags) -> Result<()> {
+        match epoll::add(&self.epoll, what, EventData::new_u64(token), flags) {
+            // Plain files and the null device are always ready.
+            Ok(()) | Err(Errno::PERM | Errno::EXIST) => Ok(()),
+            Err(errno) => Err(Error::system("watch", "a stream")(errno)),
+        }
+    }
+
+    /// Follows a worker until it has done its job.
+    pub(super) fn employ(&mut self, worker: Worker, job: Job) -> Result<()> {
+        let place = match self.workers.iter().position(Option::is_none) {
+            Some(place) => place,
+            None => {
+                self.workers.push(None);
+                self.workers.len() - 1
+            }
+        };
+        self.watch(worker.as_fd(), FIRST_WORKER + place as u64, EventFlags::IN)?;
+        self.workers[place] = Some((worker, job));
+        Ok(())
+    }
+
+    fn take_outcome(&mut self, place: usize) -> Result<()> {
+        let Some(Some((worker, _))) = self.workers.get(place) else { return Ok(()) };
+        let Some(outcome) = worker.outcome() else { return Ok(()) };
+        let Some((_, job)) = self.workers[place].take() else { return Ok(()) };
+        // What it made may have ended meanwhile.
+        self.has_dead = true;
+        match job {
+            Job::Make(place, caller, sequence) => self.made(place, caller, sequence, outcome)?,
+            Job::Exec { caller, sequence, bound } => self.executed(caller, sequence, bound, outcome),
+            Job::Answer(caller, sequence) => match outcome {
+                Outcome::Failed(failure) => self.fail(caller, sequence, failure.kind, &failure.text),
+                _ => drop(self.callers.answer(caller, &Reply::Done, sequence)),
+            },
+            Job::Remove(place) => self.forget(place),
+        }
+        Ok(())
+    }
+
+    fn made(&mut self, place: usize, caller: CallerId, sequence: u32, outcome: Outcome) -> Result<()> {
+        let Some(Some(container)) = self.containers.get_mut(place) else { return Ok(()) };
+        let result = match outcome {
+            Outcome::Made(made) => container.made(made).map_err(JobFailure::from),
+            Outcome::Failed(failure) => Err(failure),
+            Outcome::Done => Err(JobFailure {
+                kind: ErrorKind::Failed,
+                text: "the monitor's worker made nothing".to_owned(),
+            }),
+        };
+        match result {
+            Ok(()) => {
+                self.had_container = true;
+                let (pid, doomed, bound) = (container.pid, container.doomed, container.bound_to);
+                self.watch_streams(place)?;
+                let reply = Reply::Started { pid: pid.unsigned_abs() };
+                let told = self.callers.answer(caller, &reply, sequence);
+                if doomed || (bound.is_some() && !told) {
+                    self.kill(place);
+                }
+            }
+            Err(failure) => {
+                self.fail(caller, sequence, failure.kind, &failure.text);
+                match self.containers[place].as_mut() {
+                    // It exists, so its end will be reaped.
+                    Some(container) if container.pidfd.is_some() => container.kill(),
+                    // A failed creation leaves nothing, and a killed worker what a removal finds.
+                    _ => self.remove(place),
                 }
             }
         }
         Ok(())
     }
 
-    fn pump(&mut self) {
-        for (relay, ready) in self.watched.relays.iter_mut().zip(&mut self.ready) {
-            if *ready {
-                *ready = relay.pump() == Progress::Ready;
+    fn executed(&mut self, caller: CallerId, sequence: u32, bound: bool, outcome: Outcome) {
+        match outcome {
+            Outcome::Made(made) => {
+                let reply = Reply::Started { pid: made.pid.unsigned_abs() };
+                let terminal: Vec<BorrowedFd<'_>> = made.more.iter().flatten().map(AsFd::as_fd).collect();
+                let told = self.callers.answer_with(caller, &reply, sequence, &terminal);
+                if bound && !told {
+                    let _ = process::signal(made.pidfd.as_fd(), process::Signal::KILL);
+                }
+                self.execs.push(Executed { caller, sequence, bound, pid: made.pid, pidfd: made.pidfd });
+            }
+            Outcome::Failed(failure) => self.fail(caller, sequence, failure.kind, &failure.text),
+            Outcome::Done => self.fail(caller, sequence, ErrorKind::Failed, "nothing was executed"),
+        }
+    }
+
+    /// Ends a container.
+    pub(super) fn kill(&mut self, place: usize) {
+        if let Some(Some(container)) = self.containers.get_mut(place) {
+            container.kill();
+        }
+    }
+
+    /// Has what is left of a container removed, once its end is on disk.
+    fn remove(&mut self, place: usize) {
+        let Some(Some(container)) = self.containers.get_mut(place) else { return };
+        // A disk that cannot take it must not keep the container's remains alive; its end is then told, and lost
+        // only for those who ask later.
+        let _ = container.write_end();
+        container.state = State::Removing;
+        container.flows.clear();
+        self.last_exit = container.exit;
+        if self.settings.mode == Mode::Foreground {
+            // Its maker removes it.
+            return self.forget(place);
+        }
+        let leftovers = match self.settings.mode {
+            Mode::Standalone => self.settings.leftovers.clone(),
+            _ => Leftovers::default(),
+        };
+        let worker = jobs::remove(&self.settings.state_root, &container.id, &container.kind, &leftovers);
+        let employed = worker.map(|worker| self.employ(worker, Job::Remove(place)));
+        if !matches!(employed, Ok(Ok(()))) {
+            // Whoever finds the lock free removes what is left.
+            self.forget(place);
+        }
+    }
+
+    /// Nothing of the container is left, or it is left to the next caller.
+    fn forget(&mut self, place: usize) {
+        if let Some(container) = self.containers.get_mut(place).and_then(Option::take) {
+            self.callers.ended(place, &container.id, container.exit);
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, caller: CallerId, sequence: u32) {
+        self.ending = Some((caller, sequence));
+        for place in 0..self.containers.len() {
+            self.kill(place);
+        }
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some() || (self.settings.mode != Mode::Pod && self.had_container)
+    }
+
+    fn is_done(&mut self) -> bool {
+        if self.containers.iter().any(Option::is_some) || self.workers.iter().any(Option::is_some) {
+            self.idle_since = None;
+            return false;
+        }
+        if self.is_ending() {
+            return true;
+        }
+        if !self.callers.is_empty() {
+            self.idle_since = None;
+            return false;
+        }
+        self.idle_since.get_or_insert_with(Instant::now).elapsed() >= IDLE
+    }
+
+    fn time_to_deadline(&self) -> Option<Duration> {
+        let idle = self.idle_since.map(|since| since + IDLE);
+        let streams = self.containers.iter().flatten().filter_map(Container::deadline).min();
+        let deadline = idle.into_iter().chain(streams).min()?;
+        // A little later than asked, so that the deadline is over when we look.
+        Some(deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    }
+
+    pub(super) fn hung_up(&mut self, caller: CallerId) {
+        self.hung_up.push_back(caller);
+    }
+
+    fn forget_caller(&mut self, caller: CallerId) {
+        self.callers.hang_up(caller);
+        for exec in self.execs.iter().filter(|exec| exec.bound && exec.caller == caller) {
+            // It is gone already, or will be reaped soon.
+            let _ = process::signal(exec.pidfd.as_fd(), process::Signal::KILL);
+        }
+        for container in self.containers.iter_mut().flatten() {
+            let waits_for_start = matches!(container.state, State::Making | State::Created(_));
+            if container.bound_to == Some(caller) && waits_for_start {
+                container.kill();
             }
         }
     }
@@ -212,55 +517,81 @@ impl<'a> Loop<'a> {
     }
 
     fn take_signal(&mut self, number: i32) -> Result<()> {
+        if number == libc::SIGCHLD {
+            self.has_dead = true;
+            return Ok(());
+        }
+        // A detached monitor outlives whatever the session that it came from is told.
+        let Some(Some(container)) =
+            self.containers.first().filter(|_| self.settings.mode == Mode::Foreground)
+        else {
+            return Ok(());
+        };
         match number {
-            libc::SIGCHLD => self.reap(),
             libc::SIGWINCH => {
-                if let Some((Some(user), container)) = self.watched.terminals
+                if let (Some(user), Some(container)) = (self.user_terminal, &container.terminal)
                     && let Some(size) = terminal::size(user)
                 {
                     // A terminal that is being closed has no size to set.
                     let _ = terminal::set_size(container, size);
                 }
-                Ok(())
             }
             // Said by the kernel about us, not meant for the container.
-            libc::SIGPIPE | libc::SIGURG => Ok(()),
-            libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT if self.exit.is_some() => {
+            libc::SIGPIPE | libc::SIGURG => {}
+            libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT if container.exit.is_some() => {
                 self.abandoned = true;
-                Ok(())
             }
-            number => process::signal(self.watched.process, process::Signal(number)).map(drop),
+            number => drop(container.signal(process::Signal(number))?),
         }
+        Ok(())
     }
 
-    /// Reaps every child that ended: the container's first process, and orphans that came to us as subreaper.
+    /// Reaps the children that have ended: first processes, executed ones, workers, and orphans that came to us.
     fn reap(&mut self) -> Result<()> {
+        self.has_dead = false;
         loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if Some(pid) == Pid::from_raw(self.watched.pid) => {
-                    self.ended(match (status.exit_status(), status.terminating_signal()) {
-                        (_, Some(signal)) => Exit::Signal(signal as u8),
-                        (Some(code), None) => Exit::Code(code as u8),
-                        (None, None) => continue,
-                    });
-                }
-                Ok(Some(_)) | Err(Errno::INTR) => {}
-                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+            let pid = match crate::sys::process::dead_child() {
+                Ok(Some(pid)) => pid,
+                Ok(None) => return Ok(()),
+                Err(Errno::INTR) => continue,
                 Err(errno) => return Err(Error::system("wait for", "the container's processes")(errno)),
+            };
+            let container = self.containers.iter().position(|it| it.as_ref().is_some_and(|it| it.pid == pid));
+            let exec = self.execs.iter().position(|exec| exec.pid == pid);
+            if container.is_none() && exec.is_none() && self.workers.iter().any(Option::is_some) {
+                // Perhaps what a worker has just made, or the worker itself: its result will bring us back here.
+                return Ok(());
+            }
+            let Some(exit) = reap_one(pid)? else { continue };
+            if let Some(place) = container {
+                self.first_process_ended(place, exit)?;
+            }
+            if let Some(index) = exec {
+                let exec = self.execs.swap_remove(index);
+                self.callers.answer(exec.caller, &Reply::Exited(exit), exec.sequence);
             }
         }
     }
 
-    fn ended(&mut self, exit: Exit) {
-        self.exit = Some(exit);
-        for (index, relay) in self.watched.relays.iter_mut().enumerate() {
-            if index == 0 && self.watched.first_is_input {
-                relay.close();
-            } else {
-                relay.drain();
-            }
-            self.ready[index] = true;
+    fn first_process_ended(&mut self, place: usize, exit: Exit) -> Result<()> {
+        // Whether it executed its command has to be known before its end is told.
+        if matches!(self.containers[place].as_ref().map(|it| &it.state), Some(State::Starting(..))) {
+            self.gate_answered(place)?;
         }
+        if let Some(container) = &mut self.containers[place] {
+            container.ended(exit);
+        }
+        Ok(())
+    }
+}
+
+/// Reaps one child that has ended.
+fn reap_one(pid: i32) -> Result<Option<Exit>> {
+    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+    match rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        Ok(status) => Ok(status.as_ref().map(process::exit_of)),
+        Err(Errno::CHILD | Errno::INTR) => Ok(None),
+        Err(errno) => Err(Error::system("wait for", "the container's processes")(errno)),
     }
 }
 

@@ -5,22 +5,28 @@
 //! kills the container's first process, and with it the PID namespace. What then still lies about (the record, the
 //! cgroup, the container's folder) is removed by whoever next finds the caller's lock free.
 //!
-//! The order after the end: reap, pass on what was written, restore the terminal, delete cgroup and record, remove
-//! socket and folder. Undoing goes on to its end; what failed does not change the exit code, which is the
+//! The order after the end: reap, pass on what was written, restore the terminal, delete cgroup and record, release the
+//! network, remove socket and folder. Undoing goes on to its end; what failed does not change the exit code, which is the
 //! container's.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::channel::{ChannelError, Listener};
-use super::event_loop::{self, Watched, block_signals};
+use super::container::{Container, Flow, Kind};
+use super::event_loop::{Mode, Monitor, Settings, block_signals};
+use super::jobs::Leftovers;
+use super::log::{Log, LogSettings, Stream};
+use super::output::{Audience, Output};
+use super::protocol::CreateFlags;
 use super::removal;
 use super::stdio::{Direction, End, Relay};
-use crate::container::{self, Console, CreateRequest, Created, Gate, Id, Stdio};
+use super::streams::{self, Ours};
+use crate::container::{self, Console, CreateRequest, Created, Gate, Id};
 use crate::error::Error;
+use crate::network;
 use crate::process::Exit;
 use crate::terminal::{self, RawMode};
 
@@ -41,8 +47,10 @@ pub struct Foreground {
     pub terminal: bool,
     /// Where callers can reach the monitor.
     pub socket: Option<PathBuf>,
-    /// A folder to be removed after the end, by way of the trash beside its parent.
-    pub remove: Option<PathBuf>,
+    /// Where its output is kept; without it the user's copy is the only one.
+    pub log: Option<LogSettings>,
+    /// What goes with it.
+    pub leftovers: Leftovers,
 }
 
 /// Why a container did not run, or could not be followed.
@@ -79,9 +87,11 @@ pub struct Ended {
 
 /// Creates the container, runs it to its end and removes it.
 pub fn run(request: Foreground) -> Result<Ended, ForegroundError> {
-    let remove = request.remove.clone();
+    let Leftovers { network, folder } = request.leftovers.clone();
     let result = run_and_delete(request);
-    let left = remove.and_then(|folder| removal::remove(&folder).err());
+    let network = network.and_then(|file| network::release(&file).err()).map(|error| error.to_string());
+    let left = network.into_iter().chain(folder.and_then(|folder| removal::remove(&folder).err()));
+    let left: Vec<String> = left.collect();
     let mut ended = result?;
     ended.left.extend(left);
     Ok(ended)
@@ -104,22 +114,28 @@ fn create_and_follow(
     signals: &nix::sys::signal::SigSet,
     listener: Option<&Listener>,
 ) -> Result<Ended, ForegroundError> {
-    let (stdio, ours) = Streams::open(request.interactive, request.terminal)?;
+    let Foreground { id, bundle, state_root, rootfs, interactive, terminal, log, .. } = request;
+    let (stdio, ours) = streams::open(interactive, terminal)?;
     let mut created = container::create(CreateRequest {
-        id: request.id,
-        bundle: request.bundle,
-        state_root: request.state_root,
+        id: id.clone(),
+        bundle: bundle.clone(),
+        state_root: state_root.clone(),
         stdio,
-        rootfs: request.rootfs,
-        console: if request.terminal { Console::Returned } else { Console::Absent },
+        rootfs,
+        console: if terminal { Console::Returned } else { Console::Absent },
         preserve_descriptors: 0,
         pid_file: None,
         new_keyring: true,
         gate: Gate::Held,
         dies_with_creator: true,
+        as_sibling: false,
     })?;
     let clamped = std::mem::take(&mut created.clamped);
-    match follow(&mut created, signals, listener, ours, request.interactive) {
+    let flags = CreateFlags { terminal, stdin: interactive, stdin_once: true, bound: false };
+    let mut container = Container::new(id.as_str(), Some(bundle), Kind::Container, flags);
+    container.log = log.map(Log::new);
+    let settings = Settings { mode: Mode::Foreground, state_root, leftovers: Leftovers::default() };
+    match follow(&mut created, container, settings, signals, listener, ours) {
         Ok(exit) => {
             let left = created.delete().err().map(|error| error.to_string());
             Ok(Ended { exit, clamped, left: left.into_iter().collect() })
@@ -137,11 +153,13 @@ fn create_and_follow(
 /// Starts the container and serves it until it has ended.
 fn follow(
     created: &mut Created,
+    mut container: Container,
+    settings: Settings,
     signals: &nix::sys::signal::SigSet,
     listener: Option<&Listener>,
     ours: Ours,
-    interactive: bool,
 ) -> Result<Exit, Error> {
+    let interactive = container.flags.stdin;
     let master = created.console_master.take();
     let user = User::new();
     let user_terminal = user.terminal();
@@ -155,19 +173,43 @@ fn follow(
         }
         _ => None,
     };
+    container.pid = created.pid;
+    container.pidfd = Some(created.process_copy()?);
+    container.oom_counter = created.open_oom_counter();
+    container.terminal = master;
     created.start()?;
-    let relays = ours.relays(&user, master.as_ref(), interactive)?;
-    let exit = event_loop::run(Watched {
-        process: created.process(),
-        pid: created.pid,
-        signals,
-        listener,
-        relays,
-        first_is_input: interactive,
-        terminals: master.as_ref().map(|master| (user_terminal, master.as_fd())),
-    });
+    container.started()?;
+    connect(&mut container, ours, &user).map_err(Error::system("prepare", "standard streams"))?;
+    let mut monitor = Monitor::new(settings, signals, listener, user_terminal)?;
+    monitor.adopt(container)?;
+    let exit = monitor.run()?;
     drop(raw);
-    exit
+    // A loop that had a container ends with that.
+    Ok(exit.unwrap_or(Exit::Code(crate::monitor::status_record::LOST)))
+}
+
+/// Copies between our streams and the terminal of a process until that has ended; returns how. For a child of ours that has
+/// no monitor.
+pub fn follow_terminal(
+    process: OwnedFd,
+    pid: i32,
+    master: OwnedFd,
+    signals: &nix::sys::signal::SigSet,
+) -> Result<Exit, Error> {
+    let user = User::new();
+    let flags = CreateFlags { terminal: true, stdin: true, ..CreateFlags::default() };
+    let mut container = Container::new("terminal", None, Kind::Container, flags);
+    container.pid = pid;
+    container.pidfd = Some(process);
+    container.terminal = Some(master);
+    container.started()?;
+    connect(&mut container, Ours::default(), &user).map_err(Error::system("prepare", "standard streams"))?;
+    let settings =
+        Settings { mode: Mode::Foreground, state_root: PathBuf::new(), leftovers: Leftovers::default() };
+    let ours = rustix::termios::isatty(&user.stdout).then(|| user.stdout.as_fd());
+    let mut monitor = Monitor::new(settings, signals, None, ours)?;
+    monitor.adopt(container)?;
+    Ok(monitor.run()?.unwrap_or(Exit::Code(crate::monitor::status_record::LOST)))
 }
 
 /// Our own standard streams: the user's.
@@ -191,77 +233,37 @@ impl User {
     }
 }
 
-/// Our ends of the container's pipes; empty where it has a terminal.
-#[derive(Debug, Default)]
-struct Ours {
-    stdin: Option<OwnedFd>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
-}
-
-/// Makes the container's standard streams.
-struct Streams;
-
-impl Streams {
-    fn open(interactive: bool, terminal: bool) -> Result<(Stdio, Ours), Error> {
-        if terminal {
-            return Ok((Stdio::Inherit, Ours::default()));
-        }
-        let pipe = || {
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                .map_err(Error::system("create", "a pipe for the container"))
+/// Connects the container's streams with the user's: straight, or past a log where one is kept.
+fn connect(container: &mut Container, ours: Ours, user: &User) -> Result<(), Errno> {
+    let (stdin, stdout, stderr) = (user.stdin.as_fd(), user.stdout.as_fd(), user.stderr.as_fd());
+    if container.flags.stdin {
+        let source = End::of_user(stdin, Direction::Source)?;
+        let sink = match (&container.terminal, ours.stdin) {
+            (Some(master), _) => Some(End::of_master(master.as_fd())?),
+            (None, stdin) => stdin.map(End::of_pipe).transpose()?,
         };
-        let (stdin, to_container) = if interactive {
-            let (read, write) = pipe()?;
-            (read, Some(write))
+        container.input = sink.map(|sink| Relay::new(source, sink));
+    }
+    let mut sources = Vec::with_capacity(2);
+    if let Some(master) = &container.terminal {
+        sources.push((End::of_master(master.as_fd())?, stdout, Stream::Stdout));
+    }
+    for (pipe, user, stream) in [(ours.stdout, stdout, Stream::Stdout), (ours.stderr, stderr, Stream::Stderr)]
+    {
+        if let Some(pipe) = pipe {
+            sources.push((End::of_pipe(pipe)?, user, stream));
+        }
+    }
+    for (source, user, stream) in sources {
+        let sink = End::of_user(user, Direction::Sink)?;
+        container.flows.push(if container.log.is_some() {
+            let mut output = Output::new(source, stream);
+            // The first sink of a stream always has a place.
+            let _ = output.attach(sink, Audience::Foreground);
+            Flow::Output(Box::new(output))
         } else {
-            (null_device()?, None)
-        };
-        let (from_stdout, stdout) = pipe()?;
-        let (from_stderr, stderr) = pipe()?;
-        let ours = Ours { stdin: to_container, stdout: Some(from_stdout), stderr: Some(from_stderr) };
-        Ok((Stdio::Descriptors { stdin, stdout, stderr }, ours))
+            Flow::Relay(Relay::new(source, sink))
+        });
     }
-}
-
-fn null_device() -> Result<OwnedFd, Error> {
-    let path = Path::new("/dev/null");
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(Error::system("open", "/dev/null"))
-}
-
-impl Ours {
-    /// The relays between our standard streams and the container's; standard input first, if it is passed on.
-    fn relays(self, user: &User, master: Option<&OwnedFd>, interactive: bool) -> Result<Vec<Relay>, Error> {
-        let fail = Error::system("prepare", "standard streams");
-        self.make_relays(user, master, interactive).map_err(fail)
-    }
-
-    fn make_relays(
-        self,
-        user: &User,
-        master: Option<&OwnedFd>,
-        interactive: bool,
-    ) -> Result<Vec<Relay>, Errno> {
-        let mut relays = Vec::with_capacity(3);
-        let (stdin, stdout, stderr) = (user.stdin.as_fd(), user.stdout.as_fd(), user.stderr.as_fd());
-        if interactive {
-            let source = End::of_user(stdin, Direction::Source)?;
-            let sink = match (master, self.stdin) {
-                (Some(master), _) => Some(End::of_master(master.as_fd())?),
-                (None, stdin) => stdin.map(End::of_pipe).transpose()?,
-            };
-            relays.extend(sink.map(|sink| Relay::new(source, sink)));
-        }
-        if let Some(master) = master {
-            let source = End::of_master(master.as_fd())?;
-            relays.push(Relay::new(source, End::of_user(stdout, Direction::Sink)?));
-        }
-        for (pipe, user) in [(self.stdout, stdout), (self.stderr, stderr)] {
-            if let Some(pipe) = pipe {
-                relays.push(Relay::new(End::of_pipe(pipe)?, End::of_user(user, Direction::Sink)?));
-            }
-        }
-        Ok(relays)
-    }
+    Ok(())
 }

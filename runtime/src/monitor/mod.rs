@@ -9,16 +9,22 @@
 //! One process, one epoll loop, no threads; after start-up nothing here allocates in proportion to what a
 //! container or a caller sends. [`foreground`] is the monitor that `rrun run` becomes.
 
+pub mod background;
+mod callers;
 pub mod channel;
 pub mod client;
+mod container;
 pub mod detached;
 pub mod event_loop;
 pub mod foreground;
+mod jobs;
 pub mod log;
 pub mod output;
 pub mod protocol;
 mod removal;
-pub mod server;
+mod requests;
 pub mod status_record;
 pub mod stdio;
+mod streams;
 mod wire;
+mod worker;

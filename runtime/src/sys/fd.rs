@@ -31,6 +31,19 @@ pub fn close_range(first: RawFd, last: RawFd, range: Range) -> Result<(), Errno>
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
+/// Closes every descriptor from `first` on except the `kept` ones, which are sorted here.
+///
+/// As for [`close_range`], owners of closed numbers must never be used or dropped again.
+pub fn close_except(first: RawFd, kept: &mut [RawFd]) -> Result<(), Errno> {
+    kept.sort_unstable();
+    let mut next = first;
+    for number in kept.iter() {
+        close_range(next, number.saturating_sub(1), Range::Close)?;
+        next = next.max(number.saturating_add(1));
+    }
+    close_range(next, RawFd::MAX, Range::Close)
+}
+
 /// Takes over a descriptor whose number the caller of this program passed us; `None` if it is not open.
 ///
 /// It is made close-on-exec. Taking the same number twice is a mistake of the command line layer, which calls this

@@ -27,6 +27,24 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno
     .map(drop)
 }
 
+/// The pid of a child that has ended and was not reaped yet, which it stays; `None` when there is none.
+///
+/// rustix does not tell the pid, and nix fails on children that a real-time signal killed.
+pub fn dead_child() -> Result<Option<i32>, Errno> {
+    let mut status = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `status` is a siginfo_t that outlives the call, which fills it in.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, status.as_mut_ptr(), options) };
+    match check(result.into()) {
+        Ok(_) => {}
+        Err(Errno::CHILD) => return Ok(None),
+        Err(errno) => return Err(errno),
+    }
+    // SAFETY: all zero is a valid siginfo_t, and where a child was found the kernel filled in the fields of one.
+    let pid = unsafe { status.assume_init().si_pid() };
+    Ok(Some(pid).filter(|pid| *pid != 0))
+}
+
 /// Gives the process a session keyring of its own, so that it sees none of the caller's keys.
 pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;

@@ -23,8 +23,22 @@ const IPC: [&str; 8] = [
 ];
 
 pub(super) fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
+    let asked = linux.sysctl().iter().flatten();
+    check(asked.map(|(name, value)| (name.as_str(), value.as_str())), namespaces)
+}
+
+/// Kernel parameters as lines of `name=value`.
+pub fn sysctl_lines(text: &str, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
+    let lines = text.lines().filter(|line| !line.is_empty());
+    check(lines.map(|line| line.split_once('=').unwrap_or((line, ""))), namespaces)
+}
+
+fn check<'a>(
+    asked: impl Iterator<Item = (&'a str, &'a str)>,
+    namespaces: &Namespaces,
+) -> Result<Vec<Sysctl>> {
     let mut sysctls = Vec::new();
-    for (name, value) in linux.sysctl().iter().flatten() {
+    for (name, value) in asked {
         let at = format!("linux.sysctl[{name:?}]");
         text(&at, name)?;
         text(&at, value)?;
@@ -46,7 +60,7 @@ pub(super) fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<Sysc
         if dotted == "kernel.hostname" || dotted == "kernel.domainname" {
             return Err(invalid(&at, "use the field hostname or domainname".to_owned()));
         }
-        sysctls.push(Sysctl { name: name.clone(), path, value: value.clone() });
+        sysctls.push(Sysctl { name: name.to_owned(), path, value: value.to_owned() });
     }
     // The document's map has no order; ours is the same every time.
     sysctls.sort_by(|one, other| one.name.cmp(&other.name));

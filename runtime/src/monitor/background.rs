@@ -1,0 +1,91 @@
+//! A detached monitor: the daemon behind `rrun run -d` and every pod.
+//!
+//! It is started by a caller that goes on without it (see [`super::detached`]), so it becomes a child of the machine's first
+//! process in a session of its own, with no streams, working in `/`, in the cgroup `/hull/monitors`: neither the end of its
+//! caller nor the limits of its pod reach it. Its parent says that it listens by ending with 0.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::channel::{ChannelError, Listener};
+use super::event_loop::{Mode as MonitorMode, Monitor, Settings, block_signals};
+pub use super::jobs::Leftovers;
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::error::{Error, Result};
+use crate::sys::clone::{Cloned, clone3};
+
+/// The cgroup of all detached monitors.
+const HOME: &str = "/hull/monitors";
+
+/// What to serve.
+#[derive(Debug)]
+pub struct Background {
+    /// The folder of the runtime's records.
+    pub state_root: PathBuf,
+    /// Where callers reach it.
+    pub socket: PathBuf,
+    /// It ends with its only container.
+    pub standalone: bool,
+    /// What a standalone one removes with its container.
+    pub leftovers: Leftovers,
+}
+
+/// Why there is no monitor.
+#[derive(Debug, thiserror::Error)]
+pub enum BackgroundError {
+    /// The runtime failed.
+    #[error(transparent)]
+    Runtime(#[from] Error),
+    /// The monitor's socket failed.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+/// Listens and leaves a monitor behind. Returns twice, like fork: with `false` at once in the calling process, and with
+/// `true` in the monitor when that has nothing left to do.
+pub fn run(request: Background) -> Result<bool, BackgroundError> {
+    // What fails is told by the process that has somebody to tell.
+    let signals = block_signals()?;
+    let listener = Listener::bind(&request.socket)?;
+    let null = null_device()?;
+    enter_home()?;
+    let cloned = clone3(0, None).map_err(Error::system("leave", "a monitor behind"))?;
+    let Cloned::Child = cloned else { return Ok(false) };
+    leave_caller(&null)?;
+    let mode = if request.standalone { MonitorMode::Standalone } else { MonitorMode::Pod };
+    let settings = Settings { mode, state_root: request.state_root, leftovers: request.leftovers };
+    let result = Monitor::new(settings, &signals, Some(&listener), None).and_then(|mut monitor| {
+        let result = monitor.run();
+        // Before the locks of what it had are given back: who gets one may start a monitor in the same place.
+        listener.unlink();
+        result
+    });
+    result?;
+    Ok(true)
+}
+
+/// A daemon's place: a session of its own, no caller's folder or streams, parent of all orphans of its containers.
+fn leave_caller(null: &OwnedFd) -> Result<()> {
+    let failed = || Error::system("leave", "the caller's session");
+    let from_nix = crate::namespaces::from_nix;
+    rustix::process::setsid().map_err(failed())?;
+    rustix::process::chdir("/").map_err(failed())?;
+    nix::unistd::dup2_stdin(null).map_err(from_nix).map_err(failed())?;
+    nix::unistd::dup2_stdout(null).map_err(from_nix).map_err(failed())?;
+    nix::unistd::dup2_stderr(null).map_err(from_nix).map_err(failed())?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(failed())
+}
+
+/// Moves this process to where monitors live. It is single-threaded, so that costs next to nothing.
+fn enter_home() -> Result<()> {
+    let home = Cgroup::ensure(&Hierarchies::discover()?, &CgroupPath::parse(HOME)?)?;
+    Ok(home.enter_self()?)
+}
+
+fn null_device() -> Result<OwnedFd> {
+    let path = Path::new("/dev/null");
+    rustix::fs::openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::system("open", "/dev/null"))
+}

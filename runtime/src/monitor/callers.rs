@@ -1,0 +1,157 @@
+//! The callers of a monitor: a fixed number of conversations, and what each still waits for.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::channel::{Connection, Listener};
+use super::protocol::{ErrorKind, Exit, Reply, encode_reply};
+
+/// Callers served at the same time.
+pub const CALLERS: usize = 64;
+
+/// A caller, even after its place was given to another one: then nothing reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallerId {
+    place: usize,
+    serial: u64,
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(super) struct Caller {
+    serial: u64,
+    /// Where its messages come from.
+    pub(super) connection: Connection,
+    /// Its unanswered wait or delete: sequence number, place of the container, and which of both.
+    pub(super) waits: Option<(u32, usize, Wait)>,
+    /// Sequence number of its watch.
+    watches: Option<u32>,
+    /// Its attachment: sequence number and place of the container.
+    pub(super) attached: Option<(u32, usize)>,
+    /// It has executed something, which is all that one conversation may.
+    pub(super) has_executed: bool,
+}
+
+/// What a caller waits for at a container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// How it ended.
+    Exit,
+    /// That it is gone.
+    Gone,
+}
+
+/// All conversations.
+#[derive(Debug)]
+pub(super) struct Callers {
+    places: [Option<Caller>; CALLERS],
+    next_serial: u64,
+    /// The last one turned away. Closing at once could overtake the reason: a socket that is closed with a request
+    /// unread, or before it was sent, fails at the caller before the reply is seen.
+    turned_away: Option<Connection>,
+}
+
+impl Callers {
+    pub(super) fn new() -> Callers {
+        Callers { places: [const { None }; CALLERS], next_serial: 0, turned_away: None }
+    }
+
+    /// Takes the next caller in; returns its place and socket. One too many is told so and turned away.
+    pub(super) fn accept(&mut self, listener: &Listener) -> Option<(usize, BorrowedFd<'_>)> {
+        // A stranger, or a caller who left already.
+        let connection = listener.accept().ok().flatten()?;
+        let Some(place) = self.places.iter().position(Option::is_none) else {
+            let reply = Reply::Error { kind: ErrorKind::Busy, text: "the monitor serves too many callers" };
+            let _ = connection.send(encode_reply(&reply, 1).as_bytes(), &[]);
+            self.turned_away = Some(connection);
+            return None;
+        };
+        self.next_serial += 1;
+        let caller = self.places[place].insert(Caller {
+            serial: self.next_serial,
+            connection,
+            waits: None,
+            watches: None,
+            attached: None,
+            has_executed: false,
+        });
+        Some((place, caller.connection.as_fd()))
+    }
+
+    /// Is nobody there?
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.iter().all(Option::is_none)
+    }
+
+    pub(super) fn at(&self, place: usize) -> Option<(CallerId, &Caller)> {
+        let caller = self.places.get(place)?.as_ref()?;
+        Some((CallerId { place, serial: caller.serial }, caller))
+    }
+
+    pub(super) fn find(&mut self, id: CallerId) -> Option<&mut Caller> {
+        self.places[id.place].as_mut().filter(|caller| caller.serial == id.serial)
+    }
+
+    /// Forgets a caller.
+    pub(super) fn hang_up(&mut self, id: CallerId) {
+        if self.find(id).is_some() {
+            self.places[id.place] = None;
+        }
+    }
+
+    /// Answers a caller; who does not read is hung up on. False when it is not there any more.
+    pub(super) fn answer(&mut self, id: CallerId, reply: &Reply<'_>, sequence: u32) -> bool {
+        self.answer_with(id, reply, sequence, &[])
+    }
+
+    /// As [`Callers::answer`], with descriptors.
+    pub(super) fn answer_with(
+        &mut self,
+        id: CallerId,
+        reply: &Reply<'_>,
+        sequence: u32,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> bool {
+        let Some(caller) = self.find(id) else { return false };
+        let sent = caller.connection.send(encode_reply(reply, sequence).as_bytes(), descriptors).is_ok();
+        if !sent {
+            self.hang_up(id);
+        }
+        sent
+    }
+
+    /// Starts sending a caller the ends of containers.
+    pub(super) fn watch(&mut self, id: CallerId, sequence: u32) {
+        if let Some(caller) = self.find(id) {
+            caller.watches = Some(sequence);
+        }
+    }
+
+    /// Tells all whom it concerns that the container at `place` is gone. `exit` is missing for one that was never
+    /// started.
+    pub(super) fn ended(&mut self, place: usize, container: &str, exit: Option<Exit>) {
+        let never =
+            Reply::Error { kind: ErrorKind::NotFound, text: "the container was removed before it ran" };
+        for index in 0..CALLERS {
+            let Some((id, caller)) = self.at(index) else { continue };
+            let (waits, watches, attached) = (caller.waits, caller.watches, caller.attached);
+            if let Some((sequence, _, wait)) = waits.filter(|(_, waited, _)| *waited == place) {
+                let reply = match (wait, exit) {
+                    (Wait::Gone, _) => Reply::Done,
+                    (Wait::Exit, Some(exit)) => Reply::Exited(exit),
+                    (Wait::Exit, None) => never,
+                };
+                self.answer(id, &reply, sequence);
+            }
+            if let Some((sequence, _)) = attached.filter(|(_, to)| *to == place) {
+                self.answer(id, &exit.map_or(never, Reply::Exited), sequence);
+            }
+            if let Some((sequence, exit)) = watches.zip(exit) {
+                self.answer(id, &Reply::Ended { container, exit }, sequence);
+            }
+            if let Some(caller) = self.find(id) {
+                caller.waits = caller.waits.filter(|(_, waited, _)| *waited != place);
+                caller.attached = caller.attached.filter(|(_, to)| *to != place);
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What workers do for a monitor: each job with just what it needs, and what to do with its result.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::callers::CallerId;
+use super::container::Kind;
+use super::protocol::{ErrorKind, Pause};
+use super::removal;
+use super::worker::{JobFailure, Made, Outcome, Worker};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::container::{self, Console, CreateRequest, ExecRequest, Gate, Id, PATIENCE, Stdio, Target};
+use crate::error::Error;
+use crate::network;
+use crate::pause::{self, PauseRequest};
+use crate::process::Signal;
+
+/// Longest description of a process, in bytes: a million variables would be no process.
+const LONGEST_PROCESS: u64 = 8 << 20;
+
+/// A job under way: what to do with its result.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A container, or the pod's pause, is being made at this place; who asked.
+    Make(usize, CallerId, u32),
+    /// A process is being executed for a caller.
+    Exec {
+        /// Who asked.
+        caller: CallerId,
+        /// The request.
+        sequence: u32,
+        /// It ends with its caller.
+        bound: bool,
+    },
+    /// A caller gets the result.
+    Answer(CallerId, u32),
+    /// What is left of the container at this place is being removed.
+    Remove(usize),
+}
+
+/// What a standalone monitor removes with its container.
+#[derive(Debug, Clone, Default)]
+pub struct Leftovers {
+    /// The file of its attachment to a network.
+    pub network: Option<PathBuf>,
+    /// Its folder, by way of the trash.
+    pub folder: Option<PathBuf>,
+}
+
+/// Makes a container.
+pub(super) fn create(
+    state_root: &Path,
+    id: Id,
+    folder: &Path,
+    terminal: bool,
+    rootfs: OwnedFd,
+    stdio: Stdio,
+) -> Result<Worker, JobFailure> {
+    let mut kept = vec![rootfs.as_fd()];
+    if let Stdio::Descriptors { stdin, stdout, stderr } = &stdio {
+        kept.extend([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
+    }
+    // The borrows end before the child uses the owners.
+    let kept = numbers(&kept);
+    Worker::start(&kept, || {
+        let created = container::create(CreateRequest {
+            id,
+            bundle: folder.to_owned(),
+            state_root: state_root.to_owned(),
+            stdio,
+            rootfs: Some(rootfs),
+            console: if terminal { Console::Returned } else { Console::Absent },
+            preserve_descriptors: 0,
+            pid_file: None,
+            new_keyring: true,
+            gate: Gate::Held,
+            dies_with_creator: true,
+            as_sibling: true,
+        })?;
+        let pid = created.pid;
+        let parts = created.into_parts();
+        // A counter there has to be, for the terminal comes after it.
+        let counter = parts.oom_counter.map_or_else(empty, Ok)?;
+        let more = [parts.gate, Some(counter), parts.terminal];
+        Ok(Outcome::Made(Made { pid, pidfd: parts.process, more }))
+    })
+}
+
+/// Executes a process in a container. `stdio` is missing where it has a terminal.
+pub(super) fn exec(
+    state_root: &Path,
+    id: Id,
+    process: OwnedFd,
+    stdio: Option<[OwnedFd; 3]>,
+) -> Result<Worker, JobFailure> {
+    let kept: Vec<_> = std::iter::once(&process).chain(stdio.iter().flatten()).map(AsFd::as_fd).collect();
+    let kept = numbers(&kept);
+    Worker::start(&kept, || {
+        let process = read_process(process)?;
+        let console = if stdio.is_some() { Console::Absent } else { Console::Returned };
+        let stdio = match stdio {
+            Some([stdin, stdout, stderr]) => Stdio::Descriptors { stdin, stdout, stderr },
+            None => Stdio::Inherit,
+        };
+        let executed = container::exec(ExecRequest {
+            id,
+            state_root: state_root.to_owned(),
+            process,
+            stdio,
+            console,
+            preserve_descriptors: 0,
+            pid_file: None,
+            as_sibling: true,
+        })?;
+        let more = [executed.console_master, None, None];
+        Ok(Outcome::Made(Made { pid: executed.pid, pidfd: executed.pidfd, more }))
+    })
+}
+
+/// Makes the process that holds a pod's namespaces.
+pub(super) fn pause(request: &Pause<'_>) -> Result<Worker, JobFailure> {
+    Worker::start(&[], || {
+        let paused = pause::create(PauseRequest {
+            network_namespace: request.network_namespace.map(PathBuf::from),
+            hostname: request.hostname.map(str::to_owned),
+            cgroup: CgroupPath::parse(request.cgroup).map_err(Error::from)?,
+            sysctls: request.sysctls.unwrap_or_default().to_owned(),
+            own_pid_namespace: request.flags.pid,
+            own_ipc_namespace: request.flags.ipc,
+            as_sibling: true,
+        })?;
+        Ok(Outcome::Made(Made { pid: paused.pid, pidfd: paused.pidfd, more: [None, None, None] }))
+    })
+}
+
+/// Removes what the kernel has of a container whose first process has ended, and then the `leftovers`.
+pub(super) fn remove(
+    state_root: &Path,
+    id: &str,
+    kind: &Kind,
+    leftovers: &Leftovers,
+) -> Result<Worker, JobFailure> {
+    Worker::start(&[], || {
+        let removed = match kind {
+            Kind::Container => match id.parse::<Id>() {
+                Ok(id) => container::delete(state_root, &id, true),
+                // It was never made.
+                Err(_) => Ok(()),
+            },
+            Kind::Pause { cgroup } => remove_cgroup(cgroup),
+        };
+        let released = leftovers.network.as_deref().map_or(Ok(()), network::release);
+        let trashed = leftovers.folder.as_deref().map_or(Ok(()), removal::remove);
+        removed?;
+        let failed = |text| JobFailure { kind: ErrorKind::Failed, text };
+        released.map_err(|error| failed(error.to_string()))?;
+        trashed.map_err(failed)?;
+        Ok(Outcome::Done)
+    })
+}
+
+/// Signals all processes of a container.
+pub(super) fn signal_all(state_root: &Path, id: Id, number: i32) -> Result<Worker, JobFailure> {
+    Worker::start(&[], || {
+        container::kill(state_root, &id, Signal(number), Target::All)?;
+        Ok(Outcome::Done)
+    })
+}
+
+fn remove_cgroup(path: &str) -> Result<(), Error> {
+    let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(path)?);
+    cgroup.kill()?;
+    Ok(cgroup.remove(PATIENCE)?)
+}
+
+fn read_process(file: OwnedFd) -> Result<oci_spec::runtime::Process, JobFailure> {
+    let failed = |kind, text| JobFailure { kind, text };
+    let mut text = Vec::new();
+    let mut file = File::from(file);
+    // It was written by the caller, through this description's offset.
+    std::io::Seek::rewind(&mut file)
+        .and_then(|()| file.take(LONGEST_PROCESS).read_to_end(&mut text))
+        .map_err(|error| failed(ErrorKind::Malformed, format!("cannot read the process: {error}")))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| failed(ErrorKind::Malformed, format!("cannot understand the process: {error}")))
+}
+
+/// A file without content.
+fn empty() -> Result<OwnedFd, JobFailure> {
+    rustix::fs::memfd_create("none", rustix::fs::MemfdFlags::CLOEXEC)
+        .map_err(|errno| Error::system("create", "a memory file")(errno).into())
+}
+
+fn numbers(descriptors: &[BorrowedFd<'_>]) -> Vec<std::os::fd::RawFd> {
+    descriptors.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect()
+}

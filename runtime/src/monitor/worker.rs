@@ -1,0 +1,156 @@
+//! The hands of a monitor: a process for each piece of slow work.
+//!
+//! Making a container parses a large document, mounts and waits; in the monitor that would stop the loop and leave the
+//! heap behind for the life of the pod. A worker is a fork of the monitor that does one job, sends its result and is
+//! gone with all its memory. What it makes are the monitor's children, not its own (`CLONE_PARENT`).
+//!
+//! Invariants: a worker keeps only the descriptors of its job, so no pipe or conversation outlives the monitor's end of it; it
+//! is killed with its monitor; one that ends without a word has failed.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::process::Signal;
+
+use super::channel::{ChannelError, Connection, MAX_DESCRIPTORS, Received};
+use super::protocol::{ErrorKind, MAX_MESSAGE, Reply, decode_reply, encode_reply};
+use crate::error::{Error, Kind};
+use crate::sys::clone::{Cloned, clone3, exit_now};
+use crate::sys::fd::close_except;
+
+/// Most descriptors that a job needs.
+const MOST_KEPT: usize = 6;
+
+/// A process that a worker made.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Its pid in the monitor's PID namespace.
+    pub(super) pid: i32,
+    /// It, a child of the monitor.
+    pub(super) pidfd: OwnedFd,
+    /// What came with it, without a gap: see the job.
+    pub(super) more: [Option<OwnedFd>; MAX_DESCRIPTORS - 1],
+}
+
+/// What a job came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A process.
+    Made(Made),
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed(JobFailure),
+}
+
+/// A failure as callers of the monitor get it.
+#[derive(Debug)]
+pub(super) struct JobFailure {
+    /// For programs.
+    pub(super) kind: ErrorKind,
+    /// For people.
+    pub(super) text: String,
+}
+
+impl From<Error> for JobFailure {
+    fn from(error: Error) -> JobFailure {
+        let kind = match error.kind() {
+            Kind::CommandNotFound => ErrorKind::CommandNotFound,
+            Kind::NotExecutable => ErrorKind::NotExecutable,
+            Kind::NotFound => ErrorKind::NotFound,
+            Kind::Exists => ErrorKind::Exists,
+            Kind::InvalidState => ErrorKind::WrongPhase,
+            _ => ErrorKind::Failed,
+        };
+        JobFailure { kind, text: error.to_string() }
+    }
+}
+
+/// A worker at work.
+#[derive(Debug)]
+pub(super) struct Worker {
+    connection: Connection,
+}
+
+impl Worker {
+    /// Starts a process that does `job` and keeps no descriptors but `kept`.
+    pub(super) fn start(
+        kept: &[RawFd],
+        job: impl FnOnce() -> Result<Outcome, JobFailure>,
+    ) -> Result<Worker, JobFailure> {
+        let failed = |what: String| JobFailure { kind: ErrorKind::Failed, text: what };
+        let (ours, its) = Connection::pair().map_err(|error| failed(error.to_string()))?;
+        match clone3(0, None) {
+            Ok(Cloned::Child) => {
+                let code = work(&its, kept, job);
+                exit_now(code)
+            }
+            // The pid is known by the reaping of all children; what counts is the conversation.
+            Ok(Cloned::Parent { .. }) => Ok(Worker { connection: ours }),
+            Err(errno) => Err(failed(format!("cannot start a worker: {errno}"))),
+        }
+    }
+
+    /// What the job came to; `None` while it is going on.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let failed =
+            |text: &str| Some(Outcome::Failed(JobFailure { kind: ErrorKind::Failed, text: text.to_owned() }));
+        match self.connection.receive(&mut buffer) {
+            Ok(Received::Nothing) => None,
+            Ok(Received::Packet(length, descriptors)) => match decode_reply(&buffer[..length]) {
+                Ok((_, Reply::Done)) => Some(Outcome::Done),
+                Ok((_, Reply::Started { pid })) => {
+                    made(pid, descriptors).or_else(|| failed("no process came"))
+                }
+                Ok((_, Reply::Error { kind, text })) => {
+                    Some(Outcome::Failed(JobFailure { kind, text: text.to_owned() }))
+                }
+                _ => failed("the monitor's worker said something else"),
+            },
+            // Out of memory, most likely: nothing else kills it.
+            Ok(Received::End) | Err(_) => failed("the monitor's worker ended before its work was done"),
+        }
+    }
+}
+
+impl AsFd for Worker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+fn made(pid: u32, descriptors: [Option<OwnedFd>; MAX_DESCRIPTORS]) -> Option<Outcome> {
+    let [pidfd, more @ ..] = descriptors;
+    let pid = i32::try_from(pid).ok()?;
+    Some(Outcome::Made(Made { pid, pidfd: pidfd?, more }))
+}
+
+/// The worker's life; returns its exit code, which nobody reads.
+fn work(monitor: &Connection, kept: &[RawFd], job: impl FnOnce() -> Result<Outcome, JobFailure>) -> i32 {
+    let parent_is_there = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+    let mut numbers = [i32::MAX; MOST_KEPT + 1];
+    for (number, descriptor) in numbers.iter_mut().zip(kept.iter().chain([&monitor.as_fd().as_raw_fd()])) {
+        *number = *descriptor;
+    }
+    if kept.len() > MOST_KEPT || !parent_is_there || close_except(3, &mut numbers).is_err() {
+        return 1;
+    }
+    let outcome = job().unwrap_or_else(Outcome::Failed);
+    i32::from(tell(monitor, &outcome).is_err())
+}
+
+fn tell(monitor: &Connection, outcome: &Outcome) -> Result<(), ChannelError> {
+    match outcome {
+        Outcome::Done => monitor.send(encode_reply(&Reply::Done, 0).as_bytes(), &[]),
+        Outcome::Failed(JobFailure { kind, text }) => {
+            monitor.send(encode_reply(&Reply::Error { kind: *kind, text }, 0).as_bytes(), &[])
+        }
+        Outcome::Made(made) => {
+            let descriptors: Vec<BorrowedFd<'_>> = std::iter::once(made.pidfd.as_fd())
+                .chain(made.more.iter().flatten().map(AsFd::as_fd))
+                .collect();
+            let reply = Reply::Started { pid: made.pid.unsigned_abs() };
+            monitor.send(encode_reply(&reply, 0).as_bytes(), &descriptors)
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! A detached monitor, through its protocol: life, ends, exec, attach, logs, pods, and what is left when it is killed.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::Bundle;
+use runtime::monitor::client::{Client, Event};
+use runtime::monitor::protocol::{
+    Attach, Create, CreateFlags, ErrorKind, Exec, Exit, Pause, PauseFlags, Phase, Streams, Subject,
+};
+use runtime::monitor::status_record::StatusRecord;
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+
+/// A bundle with a monitor.
+struct World {
+    bundle: Bundle,
+    socket: PathBuf,
+}
+
+impl World {
+    fn new(args: &[&str], options: &[&str]) -> World {
+        let bundle = Bundle::new(args);
+        bundle.write_config();
+        let socket = bundle.path().join("pods/p/monitor.sock");
+        let world = World { bundle, socket };
+        let mut command = world.bundle.roci(&["monitor", "--detach", "--id", "p"]);
+        command.arg("--socket").arg(&world.socket).args(options);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        world
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.socket).unwrap()
+    }
+
+    fn folder(&self) -> &str {
+        self.bundle.path().to_str().unwrap()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.bundle.path().canonicalize().unwrap().join("log")
+    }
+
+    /// Creates the bundle's container.
+    fn create(&self, client: &mut Client, flags: CreateFlags) -> u32 {
+        let root = rustix::mount::open_tree(
+            rustix::fs::CWD,
+            self.bundle.rootfs(),
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
+        .unwrap();
+        let lock = self.lock();
+        let log = self.log();
+        let create = Create {
+            container: &self.bundle.id,
+            folder: self.folder(),
+            log: log.to_str(),
+            log_size: None,
+            log_files: 1,
+            flags,
+        };
+        client.create(create, root.as_fd(), lock.as_fd()).unwrap()
+    }
+
+    fn lock(&self) -> OwnedFd {
+        rustix::fs::open(self.bundle.path(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    fn status(&self) -> StatusRecord {
+        StatusRecord::read(self.bundle.path()).unwrap().unwrap()
+    }
+
+    fn logged(&self) -> String {
+        let text = fs::read_to_string(self.log()).unwrap();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned() + "\n").collect()
+    }
+
+    /// Nothing of the container or its monitor is left but files.
+    fn is_clear(&self) -> bool {
+        !self.socket.exists() && !self.bundle.state_root().join(&self.bundle.id).exists()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A test that failed half-way.
+        if let Ok(mut client) = Client::connect(&self.socket) {
+            let _ = client.shutdown();
+        }
+    }
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
+}
+
+fn text_of(descriptor: OwnedFd) -> String {
+    let mut text = String::new();
+    fs::File::from(descriptor).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Runs a shell script by exec with pipes; returns its output once it has ended, and how.
+fn exec(world: &World, script: &str) -> (String, Exit) {
+    let mut client = world.client();
+    let (stdin, _) = pipe();
+    let (out, stdout) = pipe();
+    let process = process(&["sh", "-c", script], false);
+    let request = Exec { container: &world.bundle.id, terminal: false, bound: false };
+    client.exec(request, &process, Some([stdin.as_fd(), stdout.as_fd(), stdout.as_fd()])).unwrap();
+    drop(stdout);
+    let text = text_of(out);
+    (text, client.session_exit(PATIENCE).unwrap())
+}
+
+fn process(args: &[&str], terminal: bool) -> Vec<u8> {
+    let process = serde_json::json!({
+        "terminal": terminal, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/", "env": ["PATH=/bin"],
+    });
+    serde_json::to_vec(&process).unwrap()
+}
+
+#[test]
+fn a_container_lives_and_ends_on_disk_before_it_is_told() {
+    let world = World::new(&["sh", "-c", "echo out; echo err >&2; exit 7"], &["--standalone"]);
+    let mut client = world.client();
+    let pid = world.create(&mut client, CreateFlags::default());
+    let status = client.status(None).unwrap();
+    assert_eq!((status.phase, status.pid), (Phase::Created, pid));
+    let mut waiting = world.client();
+    client.start(&world.bundle.id).unwrap();
+    // One that ended already is not there any more, and its end is.
+    match waiting.wait(Some(&world.bundle.id), PATIENCE) {
+        Ok(exit) => assert_eq!(exit, Exit::Code(7)),
+        Err(error) => assert!(error.is_gone() || error.refusal() == Some(ErrorKind::NotFound), "{error}"),
+    }
+    let status = world.status();
+    assert_eq!((status.exit_code, status.oom_killed, status.pid), (Some(7), false, 0));
+    assert!(status.started > 0 && status.finished >= status.started);
+    assert_eq!(world.logged(), "stdout F out\nstderr F err\n");
+    eventually("the monitor ends with its container", || world.is_clear());
+}
+
+#[test]
+fn a_command_that_cannot_run_is_told_with_its_exit_code() {
+    for (command, kind, code) in
+        [("/nowhere", ErrorKind::CommandNotFound, 127), ("/etc/passwd", ErrorKind::NotExecutable, 126)]
+    {
+        let world = World::new(&[command], &["--standalone"]);
+        let mut client = world.client();
+        let log = world.log();
+        let root = rustix::mount::open_tree(
+            rustix::fs::CWD,
+            world.bundle.rootfs(),
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
+        .unwrap();
+        let create = Create {
+            container: &world.bundle.id,
+            folder: world.folder(),
+            log: log.to_str(),
+            log_size: None,
+            log_files: 1,
+            flags: CreateFlags { bound: true, ..CreateFlags::default() },
+        };
+        // The command is looked for when the container is made.
+        let error = client.create(create, root.as_fd(), world.lock().as_fd()).unwrap_err();
+        assert_eq!((error.refusal(), error.exit_code()), (Some(kind), code), "{error}");
+        drop(client);
+        eventually("nothing is left", || world.is_clear() || world.client().status(None).is_err());
+    }
+}
+
+#[test]
+fn execs_run_beside_the_command_and_end_by_themselves() {
+    let world = World::new(&["sleep", "100"], &["--standalone"]);
+    let mut client = world.client();
+    world.create(&mut client, CreateFlags::default());
+    client.start(&world.bundle.id).unwrap();
+    for round in 0..20 {
+        let (text, exit) = exec(&world, &format!("echo {round}; exit {round}"));
+        assert_eq!((text.trim(), exit), (round.to_string().as_str(), Exit::Code(round)));
+    }
+    let mut second = world.client();
+    let missing = Exec { container: &world.bundle.id, terminal: true, bound: false };
+    let error = second.exec(missing, &process(&["nowhere"], true), None).unwrap_err();
+    assert_eq!(error.exit_code(), 127, "{error}");
+    // With a terminal the master comes to the caller.
+    let mut third = world.client();
+    let executed = third.exec(missing, &process(&["sh", "-c", "tty; exit 3"], true), None).unwrap();
+    let mut master = fs::File::from(executed.terminal.unwrap());
+    assert_eq!(third.session_exit(PATIENCE).unwrap(), Exit::Code(3));
+    let mut buffer = [0; 100];
+    let length = master.read(&mut buffer).unwrap();
+    assert!(String::from_utf8_lossy(&buffer[..length]).contains("/dev/pts/"));
+    // One that is bound dies with its conversation.
+    let mut fourth = world.client();
+    let (stdin, _) = pipe();
+    let (out, stdout) = pipe();
+    let bound = Exec { container: &world.bundle.id, terminal: false, bound: true };
+    let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd()];
+    fourth.exec(bound, &process(&["sh", "-c", "echo on; sleep 100"], false), Some(stdio)).unwrap();
+    drop((fourth, stdout));
+    assert!(text_of(out).len() <= 3);
+    client.signal(Subject::Container(&world.bundle.id), 9, false).unwrap();
+    assert_eq!(client.wait(None, PATIENCE).unwrap(), Exit::Signal(9));
+    assert_eq!(world.status().exit_code, Some(137));
+    eventually("the monitor ends with its container", || world.is_clear());
+}
+
+#[test]
+fn attached_callers_see_what_is_written_and_write_what_is_read() {
+    let world = World::new(&["cat"], &["--standalone"]);
+    let mut client = world.client();
+    world.create(&mut client, CreateFlags { stdin: true, stdin_once: true, ..CreateFlags::default() });
+    client.start(&world.bundle.id).unwrap();
+    let mut attached = world.client();
+    let (stdin, input) = pipe();
+    let (output, stdout) = pipe();
+    let streams = Streams { stdin: true, stdout: true, stderr: false };
+    let attach = Attach { container: &world.bundle.id, streams };
+    attached.attach(attach, &[stdin.as_fd(), stdout.as_fd()]).unwrap();
+    drop((stdin, stdout));
+    let mut input = fs::File::from(input);
+    input.write_all(b"hello\n").unwrap();
+    let mut output = fs::File::from(output);
+    let mut bytes = [0; 6];
+    output.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"hello\n");
+    // Its input ends with the caller's, and so does cat.
+    drop(input);
+    assert_eq!(attached.session_exit(PATIENCE).unwrap(), Exit::Code(0));
+    assert_eq!(world.logged(), "stdout F hello\n");
+}
+
+#[test]
+fn a_log_that_was_renamed_is_opened_anew() {
+    let world = World::new(&["sh", "-c", "while read line; do echo $line; done"], &["--standalone"]);
+    let mut client = world.client();
+    world.create(&mut client, CreateFlags { stdin: true, ..CreateFlags::default() });
+    client.start(&world.bundle.id).unwrap();
+    let mut attached = world.client();
+    let (stdin, input) = pipe();
+    let streams = Streams { stdin: true, ..Streams::default() };
+    attached.attach(Attach { container: &world.bundle.id, streams }, &[stdin.as_fd()]).unwrap();
+    let mut input = fs::File::from(input);
+    input.write_all(b"one\n").unwrap();
+    eventually("the first line arrives", || world.logged() == "stdout F one\n");
+    fs::rename(world.log(), world.bundle.path().join("log.old")).unwrap();
+    client.reopen_log(&world.bundle.id).unwrap();
+    assert!(world.log().exists());
+    input.write_all(b"two\n").unwrap();
+    eventually("the second line arrives", || world.logged() == "stdout F two\n");
+    client.delete(&world.bundle.id).unwrap();
+    eventually("the monitor ends with its container", || world.is_clear());
+}
+
+#[test]
+fn a_pod_outlives_its_containers_and_ends_when_told() {
+    let world = World::new(&["sh", "-c", "exit 4"], &[]);
+    let pod_folder = world.bundle.path().join("pod");
+    fs::create_dir(&pod_folder).unwrap();
+    let mut client = world.client();
+    let cgroup = format!("/hull-test-{}/p", world.bundle.id);
+    let pause = Pause {
+        pod: "p",
+        folder: pod_folder.to_str().unwrap(),
+        network_namespace: None,
+        hostname: Some("pod-host"),
+        cgroup: &cgroup,
+        sysctls: Some("kernel.shm_rmid_forced=1"),
+        flags: PauseFlags { pid: true, ipc: true },
+    };
+    let pid = client.pause(pause, world.lock().as_fd()).unwrap();
+    let of = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+    assert_eq!(of("comm"), "pause\n");
+    assert!(of("status").contains("CapBnd:\t0000000000000000"));
+    assert_eq!(fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(), 0);
+    assert!(
+        fs::read_link(format!("/proc/{pid}/ns/ipc")).unwrap() != fs::read_link("/proc/self/ns/ipc").unwrap()
+    );
+    assert_eq!(client.status(Some("p")).unwrap().pid, pid);
+    let memory = of("smaps_rollup");
+    let kilobytes = |name: &str| -> u64 {
+        let line = memory.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    assert!(kilobytes("Pss:") <= 20, "{memory}");
+
+    let mut watcher = world.client().watch().unwrap();
+    assert_eq!(watcher.next_event().unwrap(), Event::Nothing);
+    world.create(&mut client, CreateFlags::default());
+    client.start(&world.bundle.id).unwrap();
+    let mut seen = Event::Nothing;
+    eventually("the watcher hears of the end", || {
+        seen = watcher.next_event().unwrap();
+        seen != Event::Nothing
+    });
+    assert_eq!(seen, Event::Ended { container: world.bundle.id.clone(), exit: Exit::Code(4) });
+    assert_eq!(world.status().exit_code, Some(4));
+    // The pause reaps what was left to it, ends when asked, and takes nothing of the monitor along.
+    client.signal(Subject::Container("p"), 15, false).unwrap();
+    assert_eq!(client.wait(Some("p"), PATIENCE).map_err(|error| error.refusal()), Ok(Exit::Code(0)));
+    assert!(!Path::new("/sys/fs/cgroup/memory").join(&cgroup[1..]).exists());
+    client.shutdown().unwrap();
+    eventually("the monitor ends when told", || world.is_clear());
+    assert_eq!(
+        watcher.next_event().unwrap(),
+        Event::Ended { container: "p".to_owned(), exit: Exit::Code(0) }
+    );
+    assert_eq!(watcher.next_event().unwrap(), Event::Gone);
+}
+
+#[test]
+fn what_a_killed_monitor_leaves_dies_with_it() {
+    let world = World::new(&["sleep", "100"], &["--standalone"]);
+    let mut client = world.client();
+    let pid = world.create(&mut client, CreateFlags::default());
+    client.start(&world.bundle.id).unwrap();
+    let monitor = parent_of(pid);
+    let home = fs::read_to_string(format!("/proc/{monitor}/cgroup")).unwrap();
+    assert!(home.lines().all(|line| line.ends_with(":/hull/monitors")), "{home}");
+    Command::new("kill").args(["-9", &monitor.to_string()]).stdout(Stdio::null()).status().unwrap();
+    eventually("the container dies", || !Path::new(&format!("/proc/{pid}/root")).exists() || is_zombie(pid));
+    assert!(client.wait(None, PATIENCE).unwrap_err().is_gone());
+    assert!(world.bundle.verb(&["delete", "--force", &world.bundle.id]).code == 0);
+    assert!(world.status().exit_code.is_none(), "nobody saw its end");
+    fs::remove_file(&world.socket).unwrap();
+}
+
+#[test]
+fn an_unstarted_container_goes_with_the_caller_that_it_is_bound_to() {
+    let world = World::new(&["sleep", "100"], &["--standalone"]);
+    let mut client = world.client();
+    world.create(&mut client, CreateFlags { bound: true, ..CreateFlags::default() });
+    drop(client);
+    eventually("the monitor ends", || world.is_clear());
+    assert_eq!(StatusRecord::read(world.bundle.path()).unwrap(), None);
+}
+
+fn parent_of(pid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+fn is_zombie(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
