@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::folder::{self, Attempt, Held};
 use crate::record::Record;
 use crate::state::State;
-use crate::{files, short};
+use crate::{files, ports, short};
 
 /// The containers of a store.
 #[derive(Clone, Debug)]
@@ -63,16 +63,15 @@ impl Containers {
     }
 
     /// Makes the folder of a new container, locked. The caller holds the store, so that the image named in the
-    /// record is still there; a name that another container has is refused.
+    /// record is still there. A name that another container has is refused, and a port that a living one publishes.
     pub fn create(&self, record: &Record) -> Result<Held> {
-        let named = record.name.as_ref();
-        let operation =
-            if named.is_some() { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
+        let exclusive = record.name.is_some() || !record.ports.is_empty();
+        let operation = if exclusive { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
         let _all = folder::lock_all(&self.folder, operation)?;
-        if let Some(name) = named
-            && let Some(other) = self.records()?.into_iter().find(|other| other.name.as_ref() == Some(name))
-        {
-            return Err(Error::NameTaken { name: name.clone(), other: short(&other.id).to_owned() });
+        if exclusive {
+            let others = self.records()?;
+            check_name(record, &others)?;
+            self.check_ports(record, &others)?;
         }
         let held = folder::create(&self.folder, &record.id)?;
         if let Err(error) = record.write(&held.path) {
@@ -83,6 +82,30 @@ impl Containers {
             files::sync_folder(&self.folder)?;
         }
         Ok(held)
+    }
+
+    /// Takes the lock of a container for which nobody is responsible and that is to live again, unless a port that it
+    /// publishes is published by another by now.
+    pub fn revive(&self, record: &Record, name: &str) -> Result<Held> {
+        let _all = folder::lock_all(&self.folder, FlockOperation::LockExclusive)?;
+        self.check_ports(record, &self.records()?)?;
+        self.hold(&record.id, name)
+    }
+
+    /// Fails if a living container publishes a port of `record`. The folder of all is locked.
+    fn check_ports(&self, record: &Record, others: &[Record]) -> Result<()> {
+        let publishes = |other: &&Record| other.id != record.id && !other.ports.is_empty();
+        for other in others.iter().filter(publishes) {
+            let taken =
+                record.ports.iter().find(|port| other.ports.iter().any(|it| ports::conflict(port, it)));
+            if let Some(port) = taken
+                && folder::is_held(&self.folder(&other.id))?
+            {
+                let by = format!("container {} ({})", other.shown_name(), short(&other.id));
+                return Err(Error::PortTaken { port: ports::shown(port), by });
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lock of a container for which nobody is responsible; `name` is what the caller calls it.
@@ -113,13 +136,17 @@ impl Containers {
     /// Removes everything of a container whose lock we have.
     pub fn remove(&self, held: Held) -> Result<()> {
         self.release(&held)?;
+        // Its monitor may have removed the folder.
+        if !held.path.exists() {
+            return Ok(());
+        }
         let trashed = self.store.trash(&held.path)?;
         Ok(remove_tree(&trashed)?)
     }
 
     /// Frees what a container without monitor still has beside its folder: processes, cgroup, the runtime's record, the
     /// monitor's socket and its network.
-    pub(crate) fn release(&self, held: &Held) -> Result<()> {
+    pub fn release(&self, held: &Held) -> Result<()> {
         // Folders with other names are not containers and have no state.
         if let Ok(id) = held.id.parse() {
             runtime::container::delete(&self.runtime_state(), &id, true).map_err(|source| {
@@ -137,6 +164,14 @@ impl Containers {
     }
 }
 
+fn check_name(record: &Record, others: &[Record]) -> Result<()> {
+    let Some(name) = &record.name else { return Ok(()) };
+    match others.iter().find(|other| other.name.as_ref() == Some(name)) {
+        Some(other) => Err(Error::NameTaken { name: name.clone(), other: short(&other.id).to_owned() }),
+        None => Ok(()),
+    }
+}
+
 /// What is known of the network of the container or pod in `folder`, as long as that is attached to one.
 pub fn network_file(folder: &Path) -> PathBuf {
     folder.join("network.json")
@@ -145,6 +180,7 @@ pub fn network_file(folder: &Path) -> PathBuf {
 #[cfg(test)]
 pub(crate) mod tests {
     use image::digest::Digest;
+    use runtime::network::PortMapping;
 
     use super::*;
     use crate::record::CriContainer;
@@ -205,6 +241,22 @@ pub(crate) mod tests {
         drop(containers.create(&Record { cri: Some(cri), ..record("a") }).unwrap());
         assert!(containers.remove_named("aaaa", false).unwrap_err().to_string().contains("--cri"));
         containers.remove_named("k8s_web____0", true).unwrap();
+    }
+
+    #[test]
+    fn a_port_leads_to_one_living_container() {
+        let (_root, containers) = containers();
+        let port: PortMapping =
+            serde_json::from_str(r#"{"hostPort":80,"containerPort":8080,"protocol":"tcp"}"#).unwrap();
+        let publishing = |digit: &str| Record { ports: vec![port.clone()], ..named(digit, digit) };
+        let first = containers.create(&publishing("a")).unwrap();
+        let refused = containers.create(&publishing("b")).unwrap_err().to_string();
+        assert!(refused.contains("0.0.0.0:80/tcp") && refused.contains("container a ("), "{refused}");
+        drop(first);
+        let second = containers.create(&publishing("b")).unwrap();
+        assert!(matches!(containers.revive(&publishing("a"), "a"), Err(Error::PortTaken { .. })));
+        drop(second);
+        containers.revive(&publishing("a"), "a").unwrap();
     }
 
     #[test]

@@ -58,6 +58,22 @@ pub enum Error {
         /// The short id of the container that has it.
         other: String,
     },
+    /// Somebody has the port.
+    #[error("port {port} is in use by {by}")]
+    PortTaken {
+        /// Address, port and protocol.
+        port: String,
+        /// Who has it.
+        by: String,
+    },
+    /// A port cannot be listened on.
+    #[error("cannot publish port {port}")]
+    Port {
+        /// Address, port and protocol.
+        port: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// Somebody is responsible for it now, so it cannot be changed.
     #[error("{what} {name} is running")]
     Running {
@@ -166,7 +182,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Missing { .. } => Kind::NotFound,
-            Error::NameTaken { .. } => Kind::Exists,
+            Error::NameTaken { .. } | Error::PortTaken { .. } => Kind::Exists,
             Error::Running { .. } | Error::OfPod { .. } => Kind::InvalidState,
             Error::Ambiguous { .. } | Error::Invalid(_) | Error::User(_) => Kind::Invalid,
             Error::Newer { .. } | Error::Damaged { .. } => Kind::Record,

@@ -18,18 +18,23 @@
 //! - Containers of Kubernetes lie in the same folder, so that they protect their images, and are not ours to remove
 //!   unless the caller says so.
 
+pub mod bridge;
 mod containers;
 mod error;
+pub mod exec;
 mod files;
 mod folder;
 mod id;
+pub mod launch;
 mod lookup;
 pub mod names;
 pub mod network_files;
 mod pods;
+pub mod ports;
 mod record;
 pub mod root;
 mod state;
+mod subnet;
 mod sweep;
 pub mod user;
 pub mod volumes;
@@ -41,3 +46,4 @@ pub use id::{new_id, short};
 pub use pods::{PodRecord, Pods};
 pub use record::{CriContainer, LogSettings, NetworkMode, Record};
 pub use state::State;
+pub use subnet::Subnet;
