@@ -57,6 +57,7 @@ pub fn run(request: Background) -> Result<bool, BackgroundError> {
     let mode = if request.standalone { MonitorMode::Standalone } else { MonitorMode::Pod };
     let settings = Settings { mode, state_root: request.state_root, leftovers: request.leftovers };
     let result = Monitor::new(settings, &signals, Some(&listener), None).and_then(|mut monitor| {
+        crate::sys::memory::release_free();
         let result = monitor.run();
         // Before the locks of what it had are given back: who gets one may start a monitor in the same place.
         listener.unlink();
