@@ -11,6 +11,7 @@ pub mod init;
 pub mod monitor;
 pub mod namespaces;
 pub mod network;
+pub mod pause;
 pub mod process;
 pub mod rootfs;
 pub mod security;

@@ -64,6 +64,7 @@ impl Setup {
             new_keyring: !self.no_new_keyring,
             gate,
             dies_with_creator: false,
+            as_sibling: false,
         })
     }
 }

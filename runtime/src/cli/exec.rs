@@ -74,6 +74,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
         console,
         preserve_descriptors: arguments.preserve_fds,
         pid_file: arguments.pid_file.clone(),
+        as_sibling: false,
     };
     let signals = if arguments.detach { None } else { Some(block_signals()?) };
     let executed = container::exec(request)?;

@@ -21,7 +21,7 @@ mod locate;
 mod prepare;
 mod record;
 mod request;
-mod settings;
+pub(crate) mod settings;
 mod start;
 mod state;
 mod status;

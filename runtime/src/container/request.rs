@@ -30,6 +30,8 @@ pub struct CreateRequest {
     pub gate: Gate,
     /// Kill its first process when ours ends in whatever way: for a container that is somebody's foreground.
     pub dies_with_creator: bool,
+    /// Make its first process a child of our parent, who waits for it, and not of ours: we are a worker that ends.
+    pub as_sibling: bool,
 }
 
 /// The standard streams of the container's process.

@@ -17,7 +17,7 @@ pub(super) fn write_id_map(pid: i32, name: &str, mappings: &[LinuxIdMapping]) ->
 
 /// Sets the preference of the out-of-memory killer. Lowering it takes a right that the machine may withhold: then
 /// it stays what it is, and the words to say so are returned.
-pub(super) fn set_oom_score_adj(pid: i32, wanted: i32) -> Result<Option<String>> {
+pub(crate) fn set_oom_score_adj(pid: i32, wanted: i32) -> Result<Option<String>> {
     let path = format!("/proc/{pid}/oom_score_adj");
     match write_file(&path, &wanted.to_string()) {
         Ok(()) => Ok(None),

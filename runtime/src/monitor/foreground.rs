@@ -117,6 +117,7 @@ fn create_and_follow(
         new_keyring: true,
         gate: Gate::Held,
         dies_with_creator: true,
+        as_sibling: false,
     })?;
     let clamped = std::mem::take(&mut created.clamped);
     match follow(&mut created, signals, listener, ours, request.interactive) {

@@ -6,6 +6,7 @@ pub mod executable;
 pub mod fd;
 pub mod file;
 pub mod mount;
+pub mod pause;
 pub mod process;
 pub mod seccomp;
 
