@@ -13,7 +13,7 @@ use super::config::NetworkConfig;
 use super::error::{Error, Result};
 use super::files::{self, Durability};
 use super::plugins::Plugins;
-use super::{names, namespace};
+use super::{capability, names, namespace};
 
 /// The version that this program writes; a newer one is refused.
 const VERSION: u32 = 1;
@@ -106,10 +106,11 @@ impl Attachment {
         Ok(Some(attachment))
     }
 
-    /// Every value that becomes part of a path or a variable is one that stays in its place.
+    /// Every value that becomes part of a path or a variable is one that stays in its place, and plugins accept it.
     pub(super) fn check_values(&self) -> Result<()> {
         names::check("container id", &self.container_id)?;
         names::check_interface(&self.interface)?;
+        capability::check(&self.capabilities)?;
         self.args.iter().try_for_each(|(key, value)| names::check_argument(key, value))
     }
 }
@@ -127,5 +128,5 @@ pub fn release(file: &Path) -> Result<()> {
     let Some(attachment) = Attachment::read(file)? else { return Ok(()) };
     attachment.delete()?;
     namespace::remove(&attachment.netns)?;
-    files::remove(file, Durability::Eventual)
+    files::remove(file)
 }
