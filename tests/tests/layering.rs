@@ -40,18 +40,23 @@ fn the_runtime_knows_no_images_http_or_tokio() {
     assert_unknown(
         "runtime",
         &[
-            "image", "builder", "rrun", "cri", "tokio", "hyper", "http", "reqwest", "rustls", "tonic",
-            "axum", "tar", "flate2",
+            "image", "engine", "builder", "rrun", "cri", "tokio", "hyper", "http", "reqwest", "rustls",
+            "tonic", "axum", "tar", "flate2",
         ],
     );
 }
 
 #[test]
 fn the_store_knows_no_containers() {
-    assert_unknown("image", &["runtime", "builder", "rrun", "cri", "libseccomp", "caps"]);
+    assert_unknown("image", &["runtime", "engine", "builder", "rrun", "cri", "libseccomp", "caps"]);
 }
 
 #[test]
 fn the_builder_is_not_the_engine() {
-    assert_unknown("builder", &["rrun", "cri"]);
+    assert_unknown("builder", &["engine", "rrun", "cri"]);
+}
+
+#[test]
+fn the_engine_has_no_front_and_waits_by_itself() {
+    assert_unknown("engine", &["builder", "rrun", "cri", "tokio"]);
 }

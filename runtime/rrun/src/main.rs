@@ -5,9 +5,7 @@
 //! 1 for a verb that failed, 125 for a command line that cannot be understood; `run` has more (see its file).
 
 mod cli;
-mod containers;
 mod format;
-mod network_files;
 mod options;
 
 use std::{

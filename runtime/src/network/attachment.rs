@@ -13,7 +13,8 @@ use super::config::NetworkConfig;
 use super::error::{Error, Result};
 use super::files::{self, Durability};
 use super::plugins::Plugins;
-use super::{capability, names, namespace};
+use super::result::NetworkResult;
+use super::{cache, capability, names, namespace};
 
 /// The version that this program writes; a newer one is refused.
 const VERSION: u32 = 1;
@@ -104,6 +105,12 @@ impl Attachment {
             serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
         attachment.check_values()?;
         Ok(Some(attachment))
+    }
+
+    /// What ADD gave, as long as it is not undone; `None` if that is not known.
+    pub fn result(&self) -> Option<NetworkResult> {
+        let raw = cache::load(self)?.to_string();
+        NetworkResult::parse(raw.as_bytes(), self.config.cni_version()).ok()
     }
 
     /// Every value that becomes part of a path or a variable is one that stays in its place, and plugins accept it.

@@ -75,13 +75,15 @@ pub struct TerminalSize {
 }
 
 /// The network a container sees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Network {
     /// A network namespace of its own with only the loopback device.
     #[default]
     None,
     /// The host's.
     Host,
+    /// The network namespace that is pinned at this path.
+    Namespace(PathBuf),
 }
 
 /// A host path bound into the container.
@@ -244,8 +246,14 @@ fn bind(source: &Path, destination: &Path, read_only: bool) -> Mount {
 
 fn linux(settings: &ContainerSettings) -> Linux {
     let mut namespaces = defaults::namespaces();
-    if settings.network == Network::None {
-        namespaces.push(defaults::namespace(LinuxNamespaceType::Network));
+    match &settings.network {
+        Network::None => namespaces.push(defaults::namespace(LinuxNamespaceType::Network)),
+        Network::Host => {}
+        Network::Namespace(path) => {
+            let mut joined = defaults::namespace(LinuxNamespaceType::Network);
+            joined.set_path(Some(path.clone()));
+            namespaces.push(joined);
+        }
     }
     let cgroup_path = match &settings.cgroup_path {
         Some(path) if !path.as_os_str().is_empty() => path.clone(),
@@ -341,6 +349,10 @@ mod tests {
         assert!(kinds(container_spec(&settings)).contains(&LinuxNamespaceType::Network));
         settings.network = Network::Host;
         assert!(!kinds(container_spec(&settings)).contains(&LinuxNamespaceType::Network));
+        settings.network = Network::Namespace("/run/netns/x".into());
+        let linux = container_spec(&settings).linux().clone().unwrap();
+        let joined = linux.namespaces().iter().flatten().find(|it| it.typ() == LinuxNamespaceType::Network);
+        assert_eq!(joined.unwrap().path().as_deref(), Some(Path::new("/run/netns/x")));
     }
 
     #[test]

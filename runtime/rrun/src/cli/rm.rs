@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use clap::Args;
+use engine::Containers;
 
 use super::{Global, each, print};
-use crate::containers::Containers;
 
 /// Options of `rm`.
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
     let store = global.store()?;
     let containers = Containers::new(&store, &global.state());
     each(&arguments.containers, |name| {
-        containers.remove_named(name)?;
+        containers.remove_named(name, false)?;
         print(&format!("{name}\n"))
     })
 }

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
+use engine::Containers;
 
 use super::{Global, each, print};
-use crate::containers::Containers;
 
 /// Options of `rmi`.
 #[derive(Debug, Args)]

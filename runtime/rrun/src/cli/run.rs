@@ -12,17 +12,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
-use image::layers::{Overlay, Upper, root_attributes};
+use engine::network_files::HostFiles;
+use engine::{Containers, Held, NetworkMode, Record, new_id, root, short, user, volumes};
 use image::store::{Image, Store};
-use runtime::security::user;
 use runtime::spec::from_image::{
     Bind, ContainerSettings, Identity, Network, TerminalSize, container_spec, merge_env,
 };
 use rustix::io::FdFlags;
 
 use super::Global;
-use crate::containers::{Containers, Held, Record, short};
-use crate::{OUR_FAILURE, network_files, options};
+use crate::{OUR_FAILURE, options};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -148,6 +147,7 @@ fn prepare_and_become(global: &Global, arguments: &Arguments) -> Result<std::con
     let mut record = Record::new(&id, image.manifest, request.image, &args);
     record.name = arguments.name.clone();
     record.remove = arguments.rm;
+    record.network = mode(arguments.network);
     let held = containers.create(&record)?;
     // From here on the record keeps the image.
     drop(hold);
@@ -173,14 +173,14 @@ fn prepare(
 ) -> Result<OwnedFd> {
     let arguments = request.arguments;
     let config = &image.config.config;
-    let root = mount_root(store, image, &held.path, arguments.rm)?;
+    let root = root::mount(store, image, &held.path, arguments.rm)?;
     let wanted = arguments.user.as_deref().unwrap_or(&config.user);
     let user = user::resolve(root.as_fd(), wanted, &[])?;
     for volume in config.volumes.keys() {
-        make_volume(root.as_fd(), volume)?;
+        volumes::make_volume(root.as_fd(), volume)?;
     }
     for bind in &arguments.volume {
-        make_source(&bind.source)?;
+        volumes::make_source(&bind.source)?;
     }
     let hostname = match (&arguments.hostname, arguments.network) {
         (Some(name), _) => name.clone(),
@@ -194,7 +194,7 @@ fn prepare(
     settings.cwd = arguments.workdir.clone().unwrap_or_else(|| Path::new("/").join(working_dir));
     settings.home = user.home;
     settings.user = Identity { uid: user.uid, gid: user.gid, additional_gids: user.additional_gids };
-    settings.files = network_files::write(&held.path, &hostname, arguments.network)?;
+    settings.files = HostFiles::of_network(mode(arguments.network), &hostname).write(&held.path)?;
     settings.hostname = hostname;
     settings.terminal = arguments.tty.then(TerminalSize::default);
     settings.network = arguments.network;
@@ -207,35 +207,10 @@ fn prepare(
     Ok(root)
 }
 
-/// The image's layers below a folder for the changes. That starts with the attributes of the image's own root.
-///
-/// Changes that go with the container need not reach the disk: `volatile` spares it a sync of the whole file system
-/// when the last process leaves, before anybody learns of its end (seen: 1.3 s on a busy disk).
-fn mount_root(store: &Store, image: &Image, folder: &Path, volatile: bool) -> Result<OwnedFd> {
-    let lower = image.layer_roots(store);
-    let upper = Upper::create(folder, &root_attributes(&lower)?)?;
-    Overlay { lower, upper: Some(upper), volatile }
-        .mount_detached()
-        .with_context(|| format!("cannot mount image {}", image.id.short()))
-}
-
-/// The image promises that the folder is there. It is part of the container's own changes, as long as there are no
-/// volumes that outlive it; the path is resolved inside the root, wherever its links point (CVE-2022-23648).
-fn make_volume(root: rustix::fd::BorrowedFd<'_>, path: &str) -> Result<()> {
-    let path = Path::new("/").join(path);
-    runtime::rootfs::create_directory(root, &path)
-        .map(drop)
-        .with_context(|| format!("cannot create volume {} of the image", path.display()))
-}
-
-/// A missing folder of the host is made, as docker does.
-fn make_source(path: &Path) -> Result<()> {
-    match path.try_exists() {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot examine {}", path.display())),
+fn mode(network: Network) -> NetworkMode {
+    match network {
+        Network::None => NetworkMode::None,
+        Network::Host => NetworkMode::Host,
     }
 }
 
@@ -261,13 +236,6 @@ fn near_names(store: &Store, name: &str) -> Vec<String> {
     let images = store.images().unwrap_or_default();
     let names = images.iter().flat_map(|image| &image.names).map(|name| name.familiar());
     names.filter(close).take(3).collect()
-}
-
-fn new_id() -> Result<String> {
-    let mut bytes = [0; 32];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .context("cannot get random bytes for the container's id")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Executes the monitor in this process. The root and the lock are the only descriptors that it inherits.

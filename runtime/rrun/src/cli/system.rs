@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use engine::Containers;
 use image::store::CheckReport;
 
 use super::{Global, print};
-use crate::containers::Containers;
 
 /// What can be done for the store.
 #[derive(Debug, Subcommand)]
