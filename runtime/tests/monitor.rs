@@ -383,6 +383,7 @@ fn many_execs_leave_the_monitor_as_it_was() {
     let descriptors = || fs::read_dir(format!("/proc/{monitor}/fd")).unwrap().count();
     let children = || fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
     exec(&world, "true");
+    eventually("the worker is gone", || children().trim() == pid.to_string());
     let before = (anonymous(), descriptors(), children());
     for round in 0..300 {
         // Some leave an orphan, some are cut off by their caller.
