@@ -23,10 +23,12 @@
 mod busybox;
 mod canary;
 mod command;
+pub mod cri;
 mod disk;
 pub mod leaks;
 mod needs;
 mod programs;
+mod rcri;
 mod sandbox;
 
 pub use busybox::busybox_archive;
@@ -34,5 +36,6 @@ pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
 pub use disk::SmallDisk;
 pub use needs::{missing_need, report_skipped};
+pub use rcri::Rcri;
 pub use programs::{bin_dir, fault_roci, program, project_dir};
 pub use sandbox::Sandbox;
