@@ -134,9 +134,14 @@ fn create_and_run(global: &Global, request: &Request<'_>) -> Result<u8> {
     let Prepared { record, held, root } = &prepared;
     let mut client = match launch::create(&containers, record, held, root) {
         Ok(client) => client,
+        // As with docker, one that could not be started stays.
+        Err(error) if !record.remove => {
+            containers.release(held)?;
+            return Err(error.into());
+        }
         Err(error) => return prepared.undo(&containers, error.into()),
     };
-    // From here on it is the monitor that undoes; without --rm the container stays, with the reason on record.
+    // From here on it is the monitor that undoes.
     launch::start(&mut client, record)?;
     print(&format!("{}\n", record.id))?;
     Ok(0)
