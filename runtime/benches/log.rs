@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on panics")]
 
 use std::hint::black_box;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
 use runtime::monitor::log::read::Reader;
 use runtime::monitor::log::{Log, LogSettings, Stream};
+use runtime::monitor::output::Output;
+use runtime::monitor::stdio::{End, Progress};
+use rustix::event::{PollFd, PollFlags, poll};
 
 /// What the monitor reads at once.
 const CHUNK: usize = 32 << 10;
@@ -31,6 +35,8 @@ fn main() {
     }
     println!("write 100-byte lines, rotated at 10 MiB {:6.0} MB/s", write(&path, 100, Some(10 << 20)));
     std::fs::remove_file(&path).unwrap();
+    println!("through a pipe, 100-byte lines {:6.0} MB/s", pass_on(&path));
+    std::fs::remove_file(&path).unwrap();
     write(&path, 100, None);
     let started = Instant::now();
     let mut reader = Reader::open(&path).unwrap();
@@ -44,6 +50,31 @@ fn main() {
         black_box(Reader::open_tail(&path, lines).unwrap());
         println!("find the last {lines:6} lines: {:?}", started.elapsed());
     }
+}
+
+/// As the monitor does it: a process writes to a pipe, we are told by poll.
+fn pass_on(path: &Path) -> f64 {
+    let (ours, mut container) = std::io::pipe().unwrap();
+    let mut output = Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stdout);
+    let mut log = Log::new(LogSettings { path: path.to_owned(), max_size: None, max_files: 1 });
+    let writer = std::thread::spawn(move || {
+        let lines = [&[b'x'; 100][..], b"\n"].concat().repeat(600);
+        for _ in 0..TOTAL / lines.len() {
+            container.write_all(&lines).unwrap();
+        }
+    });
+    let started = Instant::now();
+    let mut scratch = [0; CHUNK];
+    while let progress @ (Progress::Ready | Progress::Waiting) =
+        output.pump(&mut scratch, Some(&mut log), Instant::now())
+    {
+        if progress == Progress::Waiting {
+            let source = output.source().unwrap();
+            let _ = poll(&mut [PollFd::from_borrowed_fd(source, PollFlags::IN)], None);
+        }
+    }
+    writer.join().unwrap();
+    megabytes(TOTAL, started)
 }
 
 /// Megabytes of output per second; as a container's, chunks end anywhere.

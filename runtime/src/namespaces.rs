@@ -5,7 +5,7 @@
 //! wrong path fails early, and joined by that descriptor.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -46,29 +46,14 @@ impl Namespaces {
         for kind in JOIN_ORDER {
             let Some((_, index, path)) = self.join.iter().find(|(flag, ..)| *flag == kind) else { continue };
             let field = || format!("linux.namespaces[{index}].path");
-            let handle = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| Error::Spec {
-                    path: field(),
-                    reason: format!("cannot open {}: {errno}", path.display()),
-                })?;
-            // Any other file would only be refused in the middle of things.
-            let magic =
-                rustix::fs::fstatfs(&handle).map_err(Error::system("examine", path.to_string_lossy()))?;
-            const NSFS_MAGIC: i64 = 0x6e73_6673;
-            if magic.f_type as i64 != NSFS_MAGIC {
-                return Err(Error::Spec {
-                    path: field(),
-                    reason: format!("{} is no namespace", path.display()),
-                });
-            }
-            let own = is_own(&handle, kind)?;
-            if own && kind == CloneFlags::CLONE_NEWNS {
+            let joined = Joined::open(kind, path).map_err(|reason| Error::Spec { path: field(), reason })?;
+            if joined.own && kind == CloneFlags::CLONE_NEWNS {
                 return Err(Error::Spec {
                     path: field(),
                     reason: "it is the mount namespace of the runtime itself".to_owned(),
                 });
             }
-            opened.push(Joined { kind, handle, own });
+            opened.push(joined);
         }
         Ok(Opened(opened))
     }
@@ -83,11 +68,35 @@ struct Joined {
     own: bool,
 }
 
+impl Joined {
+    /// Opens the namespace at `path`, or says why it cannot be one to join.
+    fn open(kind: CloneFlags, path: &Path) -> Result<Joined, String> {
+        let cannot = |what| move |errno: Errno| format!("cannot {what} {}: {errno}", path.display());
+        let handle = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(cannot("open"))?;
+        // Any other file would only be refused in the middle of things.
+        const NSFS_MAGIC: i64 = 0x6e73_6673;
+        if rustix::fs::fstatfs(&handle).map_err(cannot("examine"))?.f_type as i64 != NSFS_MAGIC {
+            return Err(format!("{} is no namespace", path.display()));
+        }
+        let own = is_own(&handle, kind).map_err(cannot("compare with our own"))?;
+        Ok(Joined { kind, handle, own })
+    }
+}
+
 /// Namespaces opened for joining, in the order in which to join.
 #[derive(Debug, Default)]
 pub struct Opened(Vec<Joined>);
 
 impl Opened {
+    /// One namespace, for what is not described by a config.json.
+    pub fn one(kind: CloneFlags, path: &Path) -> Result<Opened> {
+        let argument = || format!("{} namespace", name(kind));
+        let joined =
+            Joined::open(kind, path).map_err(|reason| Error::Argument { argument: argument(), reason })?;
+        Ok(Opened(vec![joined]))
+    }
+
     /// The handle of one kind.
     pub fn get(&self, kind: CloneFlags) -> Option<BorrowedFd<'_>> {
         self.0.iter().find(|joined| joined.kind == kind).map(|joined| joined.handle.as_fd())
@@ -108,10 +117,9 @@ impl Opened {
 }
 
 /// Is `handle` the namespace that this process is in?
-fn is_own(handle: &OwnedFd, kind: CloneFlags) -> Result<bool> {
-    let path = format!("/proc/self/ns/{}", name(kind));
-    let own = rustix::fs::stat(&path).map_err(Error::system("examine", &path))?;
-    let other = rustix::fs::fstat(handle).map_err(Error::system("examine", "a namespace"))?;
+fn is_own(handle: &OwnedFd, kind: CloneFlags) -> Result<bool, Errno> {
+    let own = rustix::fs::stat(format!("/proc/self/ns/{}", name(kind)))?;
+    let other = rustix::fs::fstat(handle)?;
     Ok(own.st_dev == other.st_dev && own.st_ino == other.st_ino)
 }
 

@@ -16,9 +16,7 @@ use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::init::{
-    ContainerChild, FromChild, Launched, ParentEnd, PreparedProcess, Ready, StartGate, end, launch,
-};
+use crate::init::{ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, launch};
 use crate::namespaces::{ChildrenIn, Opened, Visit};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
@@ -29,7 +27,7 @@ use crate::spec::plan::Plan;
 pub struct Created {
     /// The pid of its first process, as we see it.
     pub pid: i32,
-    /// Its first process, a child of ours.
+    /// Its first process, a child of ours or of our parent.
     pub pidfd: OwnedFd,
     /// The terminal, where it was asked to be returned.
     pub console_master: Option<OwnedFd>,
@@ -60,7 +58,7 @@ impl Created {
                 what: "starting a container with a shared gate through its holder".to_owned(),
             });
         };
-        start_by(&channel)
+        channel.start_and_follow()
     }
 
     /// Takes the container apart for the process that it was made for ([`CreateRequest::as_sibling`]): the first process,
@@ -85,7 +83,7 @@ impl Created {
         self.cgroup.open_oom_counter()
     }
 
-    /// Waits for the container's first process and reaps it.
+    /// Waits for the container's first process and reaps it. A sibling is its parent's to wait for.
     pub fn wait(&self) -> Result<Exit> {
         process::wait(&self.pidfd)
     }
@@ -102,15 +100,6 @@ impl Created {
     /// The container's first process.
     pub fn process(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
-    }
-}
-
-/// Lets a process through its gate and waits until it executed its command: then the channel closes by itself.
-pub(crate) fn start_by(channel: &ParentEnd) -> Result<()> {
-    channel.start()?;
-    match channel.receive()? {
-        FromChild::Failed(failure) => Err(failure.into()),
-        _ => Ok(()),
     }
 }
 
@@ -222,7 +211,6 @@ fn build(
         Gate::Shared => StartGate::Fifo(folder.create_gate()?),
     };
     let (flags, create_later) = clone_flags(plan);
-    let flags = flags | parent_flag(request.as_sibling);
     let mut child = ContainerChild {
         plan,
         process: PreparedProcess {
@@ -248,7 +236,8 @@ fn build(
     // make its devices.
     let notices = cgroup.apply(plan.resources.as_ref())?;
     clamped.extend(notices.iter().map(ToString::to_string));
-    let launched = clone_child(plan, &joined, flags, entrance.clone_target(), &mut child)?;
+    let kinship = Kinship::of(request.as_sibling);
+    let launched = clone_child(plan, &joined, kinship, flags, entrance.clone_target(), &mut child)?;
     // Our copies of the container's descriptors would keep its pipes open.
     drop(child);
     fault::point(10)?;
@@ -277,7 +266,7 @@ fn build(
         fault::point(15)
     };
     if let Err(error) = finish() {
-        end(&ready.pidfd);
+        ready.end();
         return Err(error);
     }
     let mut ready = ready;
@@ -303,14 +292,10 @@ fn clone_flags(plan: &Plan) -> (CloneFlags, CloneFlags) {
     if joins_user { (CloneFlags::empty(), create) } else { (create, CloneFlags::empty()) }
 }
 
-/// `CLONE_PARENT` for what is to be our parent's child.
-pub(super) fn parent_flag(as_sibling: bool) -> CloneFlags {
-    if as_sibling { CloneFlags::CLONE_PARENT } else { CloneFlags::empty() }
-}
-
 fn clone_child(
     plan: &Plan,
     joined: &Opened,
+    kinship: Kinship,
     flags: CloneFlags,
     cgroup: Option<BorrowedFd<'_>>,
     child: &mut ContainerChild<'_>,
@@ -319,7 +304,7 @@ fn clone_child(
     // A process in a new user namespace has no right to join namespaces of the host's: it is born in them.
     let visit = if new_user { Some(Visit::enter(joined)?) } else { None };
     let children = joined.get(CloneFlags::CLONE_NEWPID).map(ChildrenIn::pid_namespace).transpose()?;
-    let mut launched = launch(flags, cgroup, child)?;
+    let mut launched = launch(kinship, flags, cgroup, child)?;
     drop(children);
     drop(visit);
     if new_user {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
-use super::create::{keyring_name, parent_flag, start_by};
+use super::create::keyring_name;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, observe};
 use super::request::{Console, Stdio};
@@ -15,7 +15,7 @@ use super::{Id, Status};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::init::{EnteringChild, PreparedProcess, end, launch};
+use crate::init::{EnteringChild, Kinship, PreparedProcess, launch};
 use crate::namespaces::ChildrenIn;
 use crate::process::{self, Exit};
 
@@ -36,7 +36,7 @@ pub struct ExecRequest {
     pub preserve_descriptors: u32,
     /// File to write its pid to.
     pub pid_file: Option<PathBuf>,
-    /// Make it a child of our parent instead of ours: the caller is a worker of that one.
+    /// Make it a child of our parent, who waits for it, and not of ours: we are a worker that ends.
     pub as_sibling: bool,
 }
 
@@ -45,7 +45,7 @@ pub struct ExecRequest {
 pub struct Executed {
     /// Its pid as we see it.
     pub pid: i32,
-    /// It, a child of ours.
+    /// It, a child of ours or of our parent.
     pub pidfd: OwnedFd,
     /// The terminal, where it was asked to be returned.
     pub console_master: Option<OwnedFd>,
@@ -54,7 +54,7 @@ pub struct Executed {
 }
 
 impl Executed {
-    /// Waits for it and reaps it.
+    /// Waits for it and reaps it. A sibling is its parent's to wait for.
     pub fn wait(&self) -> Result<Exit> {
         process::wait(&self.pidfd)
     }
@@ -105,7 +105,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
             filter: prepared.filter,
             stdio,
             preserve: preserve_descriptors,
-            dies_with_parent: as_sibling,
+            dies_with_parent: false,
         },
         target: &target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
@@ -114,7 +114,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
-    let launched = launch(parent_flag(as_sibling), entrance.clone_target(), &mut child)?;
+    let launched = launch(Kinship::of(as_sibling), CloneFlags::empty(), entrance.clone_target(), &mut child)?;
     drop(children);
     drop(child);
     fault::point(23)?;
@@ -125,10 +125,10 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
             write_pid_file(path, ready.pid)?;
         }
         fault::point(24)?;
-        start_by(&ready.channel)
+        ready.channel.start_and_follow()
     };
     if let Err(error) = finish() {
-        end(&ready.pidfd);
+        ready.end();
         return Err(error);
     }
     Ok(Executed {

@@ -30,7 +30,7 @@ pub struct CreateRequest {
     pub gate: Gate,
     /// Kill its first process when ours ends in whatever way: for a container that is somebody's foreground.
     pub dies_with_creator: bool,
-    /// Make it a child of our parent instead of ours: the caller is a worker of that one.
+    /// Make its first process a child of our parent, who waits for it, and not of ours: we are a worker that ends.
     pub as_sibling: bool,
 }
 

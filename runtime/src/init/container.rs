@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -13,13 +13,13 @@ use rustix::mount::MountAttrFlags;
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::protocol::ChildEnd;
-use super::{Step, StepFailure, terminal};
+use super::{Step, StepFailure, sysctl, terminal};
 use crate::cgroup::Entrance;
 use crate::fault;
 use crate::namespaces::{self, Opened, from_nix};
 use crate::network::bring_up_loopback;
 use crate::rootfs::{self, CgroupView, HostNull, Mounted, Root, Sources};
-use crate::spec::plan::{DevicePlan, Plan, Sysctl};
+use crate::spec::plan::{DevicePlan, Plan};
 use crate::sys::clone::{Cloned, clone3, exit_now};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
@@ -51,10 +51,10 @@ pub struct ContainerChild<'a> {
 impl Child for ContainerChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
-        self.enter_cgroups()?;
+        enter_cgroups(self.entrance)?;
         self.enter_namespaces(channel)?;
         self.lead_session()?;
-        self.name_host()?;
+        name_host(self.plan.hostname.as_deref(), self.plan.domainname.as_deref())?;
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWNET) {
             bring_up_loopback().map_err(StepFailure::of(Step::Loopback, "the loopback device"))?;
         }
@@ -66,7 +66,7 @@ impl Child for ContainerChild<'_> {
         let mut mounted = rootfs::mount_all(&root, &self.plan.mounts, &self.sources.binds, &self.cgroups)?;
         fault::child(32)?;
         self.make_devices(&root, &mounted)?;
-        write_sysctls(&self.plan.sysctls)?;
+        sysctl::write(&self.plan.sysctls)?;
         self.make_working_directory(&root)?;
         let terminal = self.open_terminal(&root, &mounted, channel)?;
         fault::child(33)?;
@@ -90,24 +90,9 @@ impl Child for ContainerChild<'_> {
 }
 
 impl ContainerChild<'_> {
-    /// A process that moves itself takes no lock of the whole machine; v2 it was born into.
-    fn enter_cgroups(&self) -> Result<(), StepFailure> {
-        self.entrance.enter().map_err(|failure| StepFailure {
-            step: Step::Cgroup,
-            object: format!("cgroup hierarchy {}", failure.position),
-            errno: failure.source,
-        })
-    }
-
     /// Joins what is to be joined, becomes root of a new user namespace, makes what clone could not.
     fn enter_namespaces(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
-        let failed = |step, kind: CloneFlags| {
-            move |errno| StepFailure {
-                step,
-                object: format!("{} namespace", namespaces::name(kind)),
-                errno: from_nix(errno),
-            }
-        };
+        let failed = namespace_failure;
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWUSER) {
             // Whoever was joined before belongs to the host's user namespace; the parent was there for us.
             channel.wait_ids_mapped()?;
@@ -148,18 +133,6 @@ impl ContainerChild<'_> {
     fn lead_session(&self) -> Result<(), StepFailure> {
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
         self.keyring.as_deref().map_or(Ok(()), join_keyring)
-    }
-
-    fn name_host(&self) -> Result<(), StepFailure> {
-        if let Some(name) = &self.plan.hostname {
-            rustix::system::sethostname(name.as_bytes())
-                .map_err(StepFailure::of(Step::Name, format!("hostname to {name:?}")))?;
-        }
-        if let Some(name) = &self.plan.domainname {
-            rustix::system::setdomainname(name.as_bytes())
-                .map_err(StepFailure::of(Step::Name, format!("domainname to {name:?}")))?;
-        }
-        Ok(())
     }
 
     fn host_null(&self) -> Result<Option<HostNull>, StepFailure> {
@@ -210,6 +183,40 @@ impl ContainerChild<'_> {
     }
 }
 
+/// A process that moves itself takes no lock of the whole machine; v2 it was born into.
+pub(super) fn enter_cgroups(entrance: &Entrance) -> Result<(), StepFailure> {
+    entrance.enter().map_err(|failure| StepFailure {
+        step: Step::Cgroup,
+        object: format!("cgroup hierarchy {}", failure.position),
+        errno: failure.source,
+    })
+}
+
+/// Names the UTS namespace that this process is in.
+pub(super) fn name_host(host: Option<&str>, domain: Option<&str>) -> Result<(), StepFailure> {
+    if let Some(name) = host {
+        rustix::system::sethostname(name.as_bytes())
+            .map_err(StepFailure::of(Step::Name, format!("hostname to {name:?}")))?;
+    }
+    if let Some(name) = domain {
+        rustix::system::setdomainname(name.as_bytes())
+            .map_err(StepFailure::of(Step::Name, format!("domainname to {name:?}")))?;
+    }
+    Ok(())
+}
+
+/// A step on a namespace that failed.
+pub(super) fn namespace_failure(
+    step: Step,
+    kind: CloneFlags,
+) -> impl FnOnce(nix::errno::Errno) -> StepFailure {
+    move |errno| StepFailure {
+        step,
+        object: format!("{} namespace", namespaces::name(kind)),
+        errno: from_nix(errno),
+    }
+}
+
 /// Leaves the caller's session keyring, whose keys would be the container's to use.
 pub(super) fn join_keyring(name: &CStr) -> Result<(), StepFailure> {
     match crate::sys::process::join_session_keyring(name) {
@@ -230,35 +237,6 @@ pub(super) fn become_root(object: &str) -> Result<(), StepFailure> {
     // Changing users made the process traceable by its new ones.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(StepFailure::of(Step::BecomeRoot, object))
-}
-
-/// A proc file system that nobody else has: a fresh mount, so no file in it is covered by another (CVE-2025-52881).
-fn private_proc() -> Result<std::os::fd::OwnedFd, Errno> {
-    use rustix::mount::{FsMountFlags, FsOpenFlags};
-    let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_create(&context)?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV)
-}
-
-/// Sets kernel parameters of the namespaces that this process is in.
-pub(super) fn write_sysctls(sysctls: &[Sysctl]) -> Result<(), StepFailure> {
-    if sysctls.is_empty() {
-        return Ok(());
-    }
-    let proc = private_proc().map_err(StepFailure::of(Step::Mount, "a private proc"))?;
-    sysctls.iter().try_for_each(|sysctl| write_sysctl(proc.as_fd(), sysctl))
-}
-
-fn write_sysctl(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<(), StepFailure> {
-    use rustix::fs::{OFlags, ResolveFlags};
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let path = Path::new("sys").join(&sysctl.path);
-    let write = || {
-        let file =
-            rustix::fs::openat2(proc, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-        rustix::io::write(&file, sysctl.value.as_bytes())
-    };
-    write().map(drop).map_err(StepFailure::of(Step::Sysctl, format!("{} = {}", sysctl.name, sysctl.value)))
 }
 
 fn finish_read_only(mounted: &Mounted) -> Result<(), StepFailure> {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::container::{become_root, join_keyring};
+use super::container::{become_root, enter_cgroups, join_keyring};
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::{Step, StepFailure, terminal};
@@ -35,11 +35,7 @@ pub struct EnteringChild<'a> {
 impl Child for EnteringChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
-        self.entrance.enter().map_err(|failure| StepFailure {
-            step: Step::Cgroup,
-            object: format!("cgroup hierarchy {}", failure.position),
-            errno: failure.source,
-        })?;
+        enter_cgroups(self.entrance)?;
         if !self.process.plan.terminal {
             self.process.place_stdio(None)?;
         }

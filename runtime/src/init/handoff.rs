@@ -3,13 +3,14 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::command;
 use super::credentials;
+use super::descriptors::close_others;
 use super::launch::FailureReport;
 use super::protocol::{ChildEnd, CommandFailure, Failure};
 use super::{Step, StepFailure};
@@ -22,7 +23,6 @@ use crate::security::seccomp::Program;
 use crate::security::user;
 use crate::spec::plan::ProcessPlan;
 use crate::sys::clone::exit_now;
-use crate::sys::fd::close_except;
 
 /// What a process gets whose specification names no mask: runc's default.
 const DEFAULT_UMASK: u32 = 0o022;
@@ -115,9 +115,7 @@ impl PreparedProcess<'_> {
         channel: BorrowedFd<'_>,
         kept: Option<BorrowedFd<'_>>,
     ) -> Result<(), StepFailure> {
-        let mut numbers = [channel.as_raw_fd(), kept.map_or(RawFd::MAX, |kept| kept.as_raw_fd())];
-        close_except(first_free(self.preserve), &mut numbers)
-            .map_err(StepFailure::of(Step::Descriptors, "descriptors"))
+        close_others(first_free(self.preserve), [Some(channel), kept])
     }
 
     /// Becomes the process that the plan describes, reports readiness, waits at the gate and executes the command.
@@ -160,7 +158,7 @@ impl PreparedProcess<'_> {
         self.capabilities.drop_bounding().map_err(failed("the bounding set"))?;
         self.capabilities.keep_over_setuid().map_err(failed("keeping capabilities"))?;
         let entered = enter_directory(plan)?;
-        credentials::become_user(plan)?;
+        credentials::become_user(plan.uid, plan.gid, &plan.additional_gids)?;
         fault::child(41)?;
         if !plan.no_new_privileges {
             // Without the promise to gain no privileges only CAP_SYS_ADMIN may load a filter: before it is dropped.

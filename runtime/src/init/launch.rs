@@ -1,9 +1,11 @@
 //! Cloning the child and following it until it is ready.
 
 use std::convert::Infallible;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
+use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::protocol::{ChildEnd, Failure, FromChild, ParentEnd, channel};
 use crate::error::{Error, Result};
@@ -30,16 +32,40 @@ impl<T: Into<Failure>> From<T> for FailureReport {
     }
 }
 
-/// A cloned child that is being set up. Dropped before it is ready, it is killed and reaped.
+/// Whose child a new process becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinship {
+    /// Ours, to be waited for by us.
+    Child,
+    /// Our parent's, who waits for it: we are its worker, and end while the process lives on.
+    Sibling,
+}
+
+impl Kinship {
+    /// [`Kinship::Sibling`] if so.
+    pub(crate) fn of(as_sibling: bool) -> Kinship {
+        if as_sibling { Kinship::Sibling } else { Kinship::Child }
+    }
+
+    fn flags(self) -> CloneFlags {
+        match self {
+            Kinship::Child => CloneFlags::empty(),
+            Kinship::Sibling => CloneFlags::CLONE_PARENT,
+        }
+    }
+}
+
+/// A cloned process that is being set up. Dropped before it is ready, it is killed, and reaped if it is ours.
 #[derive(Debug)]
 pub struct Launched {
     /// Its pid as we see it.
     pub pid: i32,
+    kinship: Kinship,
+    /// The parent that a sibling is to have.
+    parent: Option<Pid>,
     pidfd: Option<OwnedFd>,
     channel: Option<ParentEnd>,
     console: Option<OwnedFd>,
-    /// It is the child of our parent, who reaps it.
-    is_sibling: bool,
 }
 
 /// A child that waits for its start.
@@ -49,13 +75,21 @@ pub(crate) struct Ready {
     pub(crate) pidfd: OwnedFd,
     pub(crate) channel: ParentEnd,
     pub(crate) console: Option<OwnedFd>,
+    kinship: Kinship,
 }
 
-/// Clones `child` into new namespaces and, on v2, its cgroup. With `CLONE_PARENT` among the flags it becomes a child of
-/// our parent: a worker makes what its monitor is the parent of.
-pub fn launch(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>, child: &mut dyn Child) -> Result<Launched> {
+/// Clones `child` into new namespaces and, on v2, its cgroup.
+pub fn launch(
+    kinship: Kinship,
+    flags: CloneFlags,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: &mut dyn Child,
+) -> Result<Launched> {
     let (parent_end, child_end) = channel()?;
-    match clone3(flags.bits(), cgroup).map_err(Error::system("create", "the container's first process"))? {
+    let parent = rustix::process::getppid();
+    match clone3((flags | kinship.flags()).bits(), cgroup)
+        .map_err(Error::system("create", "the container's first process"))?
+    {
         Cloned::Child => {
             // With a copy of the parent's end it would never see the parent go.
             drop(parent_end);
@@ -63,13 +97,8 @@ pub fn launch(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>, child: &mut dyn
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child_end);
-            Ok(Launched {
-                pid,
-                pidfd: Some(pidfd),
-                channel: Some(parent_end),
-                console: None,
-                is_sibling: flags.contains(CloneFlags::CLONE_PARENT),
-            })
+            let (pidfd, channel) = (Some(pidfd), Some(parent_end));
+            Ok(Launched { pid, kinship, parent, pidfd, channel, console: None })
         }
     }
 }
@@ -98,11 +127,12 @@ impl Launched {
                 FromChild::Failed(failure) => return Err(failure.into()),
                 FromChild::Gone => return Err(Error::Vanished { stage: "its set-up" }),
                 FromChild::Ready => {
+                    self.prove_parent()?;
                     let (Some(pidfd), Some(channel)) = (self.pidfd.take(), self.channel.take()) else {
                         return Err(Error::Vanished { stage: "its set-up" });
                     };
                     let console = self.console.take();
-                    return Ok(Ready { pid: self.pid, pidfd, channel, console });
+                    return Ok(Ready { pid: self.pid, pidfd, channel, console, kinship: self.kinship });
                 }
             }
         }
@@ -120,8 +150,17 @@ impl Launched {
     fn replace(&mut self, pidfd: OwnedFd) -> Result<()> {
         // The sender may live in another PID namespace, so its number for the new process means nothing here.
         self.pid = process::pid_of(&pidfd)?;
-        if let Some(first) = self.pidfd.replace(pidfd).filter(|_| !self.is_sibling) {
-            process::wait(first)?;
+        match (self.pidfd.replace(pidfd), self.kinship) {
+            (Some(first), Kinship::Child) => process::wait(first).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// A sibling has set its parent's death signal by now. If that parent lives, it always did; otherwise somebody
+    /// took the sibling in who does not know it, and no signal will come.
+    fn prove_parent(&self) -> Result<()> {
+        if self.kinship == Kinship::Sibling && rustix::process::getppid() != self.parent {
+            return Err(Error::system("give a process to", "its monitor, which has ended")(Errno::SRCH));
         }
         Ok(())
     }
@@ -138,15 +177,22 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         if let Some(pidfd) = self.pidfd.take() {
-            end(&pidfd);
+            end(&pidfd, self.kinship);
         }
     }
 }
 
-/// Kills and reaps a child of ours; both only fail when it is gone already, or is our sibling, which is not ours to
-/// reap.
-pub(crate) fn end(pidfd: &OwnedFd) {
-    use std::os::fd::AsFd;
+impl Ready {
+    /// Kills it after all, and reaps it if it is ours.
+    pub(crate) fn end(&self) {
+        end(&self.pidfd, self.kinship);
+    }
+}
+
+/// Both calls only fail when the process is gone already.
+fn end(pidfd: &OwnedFd, kinship: Kinship) {
     let _ = process::signal(pidfd.as_fd(), Signal::KILL);
-    let _ = process::wait(pidfd);
+    if kinship == Kinship::Child {
+        let _ = process::wait(pidfd);
+    }
 }

@@ -16,19 +16,21 @@
 mod command;
 mod container;
 mod credentials;
+mod descriptors;
 mod enter;
 mod failure;
 mod handoff;
 mod launch;
 mod pause;
 mod protocol;
+mod sysctl;
 mod terminal;
 
 pub use container::ContainerChild;
 pub use enter::EnteringChild;
 pub use failure::{Step, StepFailure};
 pub use handoff::{PreparedProcess, StartGate};
-pub use launch::{Child, ChildEndHandle, FailureReport, Launched, launch};
-pub(crate) use launch::{Ready, end};
-pub(crate) use pause::{PauseChild, pause_root};
+pub(crate) use launch::Ready;
+pub use launch::{Child, ChildEndHandle, FailureReport, Kinship, Launched, launch};
+pub use pause::PauseChild;
 pub(crate) use protocol::{Failure, FromChild, ParentEnd, send_with};

@@ -1,109 +1,110 @@
-//! The pause of a pod: ordered steps to a process that only holds namespaces.
+//! The process that holds a pod's namespaces: what it does until it is the pause program.
 
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
+use nix::fcntl::AtFlags;
+use nix::sched::CloneFlags;
+use nix::sys::signal::SigSet;
 
-use super::container::{join_keyring, write_sysctls};
+use super::container::{enter_cgroups, name_host, namespace_failure};
 use super::credentials::become_user;
+use super::descriptors::close_others;
 use super::launch::{Child, ChildEndHandle, FailureReport};
-use super::{Step, StepFailure};
+use super::{Step, StepFailure, sysctl};
 use crate::cgroup::Entrance;
 use crate::namespaces::{Opened, from_nix};
 use crate::rootfs::Root;
 use crate::security::capabilities::CapabilityPlan;
-use crate::spec::plan::{ProcessPlan, RootPlan, Sysctl};
-use crate::sys::fd::{Range, close_except, close_range};
+use crate::spec::plan::{Propagation, RootPlan, Sysctl};
 
-/// All that the pause needs, prepared by the parent.
+/// The user and group it ends up as: nobody's, and not the nobody of any image.
+const NOBODY: u32 = 65535;
+
+/// All that the process needs, prepared by the parent.
 #[derive(Debug)]
-pub(crate) struct PauseChild<'a> {
-    /// Who it runs as, and its command.
-    pub(crate) process: &'a ProcessPlan,
-    /// Its capabilities: none.
-    pub(crate) capabilities: CapabilityPlan,
-    /// A detached file system with nothing but its program.
-    pub(crate) root: &'a OwnedFd,
-    /// How that is attached.
-    pub(crate) root_plan: &'a RootPlan,
-    /// The network namespace that it joins.
-    pub(crate) joined: &'a Opened,
-    /// Name of the host in its own UTS namespace.
-    pub(crate) hostname: Option<&'a str>,
-    /// Kernel parameters of its namespaces.
-    pub(crate) sysctls: &'a [Sysctl],
+pub struct PauseChild<'a> {
+    /// The program, which has to be reachable without any file system of the host.
+    pub program: OwnedFd,
+    /// An empty root as a detached mount.
+    pub root: OwnedFd,
+    /// Namespaces to join.
+    pub joined: &'a Opened,
+    /// Whether it makes a cgroup namespace, once it is in its cgroup.
+    pub new_cgroup_namespace: bool,
     /// The way into the v1 cgroups.
-    pub(crate) entrance: &'a Entrance,
-    /// Name of the session keyring to join.
-    pub(crate) keyring: &'a CStr,
+    pub entrance: &'a Entrance,
+    /// The name of its new UTS namespace.
+    pub hostname: Option<&'a str>,
+    /// Parameters of its namespaces.
+    pub sysctls: &'a [Sysctl],
+    /// No capabilities, and what has to be dropped for that.
+    pub capabilities: CapabilityPlan,
 }
 
 impl Child for PauseChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
-        self.entrance.enter().map_err(|failure| StepFailure {
-            step: Step::Cgroup,
-            object: format!("cgroup hierarchy {}", failure.position),
-            errno: failure.source,
-        })?;
-        for (kind, handle) in self.joined.for_child() {
-            nix::sched::setns(handle, kind).map_err(|errno| {
-                StepFailure::of(Step::JoinNamespace, "pod's network namespace")(from_nix(errno))
-            })?;
-        }
+        enter_cgroups(self.entrance)?;
+        self.enter_namespaces()?;
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
-        join_keyring(self.keyring)?;
-        if let Some(name) = self.hostname {
-            rustix::system::sethostname(name.as_bytes())
-                .map_err(StepFailure::of(Step::Name, format!("hostname to {name:?}")))?;
-        }
-        write_sysctls(self.sysctls)?;
-        Root::attach(self.root.as_fd(), self.root_plan)?.pivot()?;
-        self.give_up_rights()?;
+        name_host(self.hostname, None)?;
+        sysctl::write(self.sysctls)?;
+        self.enter_empty_root()?;
+        // Standard streams included: it has nothing to say.
+        close_others(0, [Some(channel.handle()), Some(self.program.as_fd())])?;
+        self.give_up_privileges()?;
+        self.bind_to_parent()?;
         channel.ready()?;
         channel.wait_start()?;
-        self.close_everything(channel.handle())?;
-        let Err(errno) = nix::unistd::execve(&self.process.args[0], &self.process.args, &self.process.env);
-        Err(StepFailure::of(Step::Execute, "the pause program")(from_nix(errno)).into())
+        self.execute()
     }
 }
 
 impl PauseChild<'_> {
-    fn give_up_rights(&self) -> Result<(), StepFailure> {
+    fn enter_namespaces(&self) -> Result<(), StepFailure> {
+        for (kind, handle) in self.joined.for_child() {
+            nix::sched::setns(handle, kind).map_err(namespace_failure(Step::JoinNamespace, kind))?;
+        }
+        if self.new_cgroup_namespace {
+            let kind = CloneFlags::CLONE_NEWCGROUP;
+            nix::sched::unshare(kind).map_err(namespace_failure(Step::CreateNamespace, kind))?;
+        }
+        Ok(())
+    }
+
+    fn enter_empty_root(&self) -> Result<(), StepFailure> {
+        let propagation = Propagation { kind: libc::MS_PRIVATE, recursive: true };
+        let plan = RootPlan { path: PathBuf::new(), readonly: true, propagation };
+        Root::attach(self.root.as_fd(), &plan)?.pivot()
+    }
+
+    fn give_up_privileges(&self) -> Result<(), StepFailure> {
         let failed = |object: &'static str| StepFailure::of(Step::Capabilities, object);
         self.capabilities.drop_bounding().map_err(failed("the bounding set"))?;
-        become_user(self.process)?;
+        become_user(NOBODY, NOBODY, &[])?;
         self.capabilities.apply().map_err(failed("the capabilities"))?;
-        rustix::thread::set_no_new_privs(true)
-            .map_err(StepFailure::of(Step::NoNewPrivileges, "no_new_privs"))?;
-        // After the last change of credentials, which clears it.
+        rustix::thread::set_no_new_privs(true).map_err(StepFailure::of(Step::NoNewPrivileges, "no_new_privs"))
+    }
+
+    /// After the last change of credentials, which clears the signal. A parent that is gone already is noticed at the
+    /// gate, or by the worker behind it.
+    fn bind_to_parent(&self) -> Result<(), StepFailure> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-            .map_err(StepFailure::of(Step::User, "the parent's death signal"))
+            .map_err(StepFailure::of(Step::User, "the parent's death signal"))?;
+        // The program takes signals from the mask: what comes before its first instruction waits.
+        SigSet::all()
+            .thread_set_mask()
+            .map_err(|errno| StepFailure::of(Step::User, "the signal mask")(from_nix(errno)))
     }
 
-    /// It needs no streams either; the channel closes by itself when the program is executed.
-    fn close_everything(&self, channel: BorrowedFd<'_>) -> Result<(), StepFailure> {
-        let mut kept = [std::os::fd::AsRawFd::as_raw_fd(&channel)];
-        close_range(0, 2, Range::Close)
-            .and_then(|()| close_except(3, &mut kept))
-            .map_err(StepFailure::of(Step::Descriptors, "descriptors"))
+    fn execute(&self) -> Result<Infallible, FailureReport> {
+        let environment: [&CStr; 0] = [];
+        let result =
+            nix::unistd::execveat(&self.program, c"", &[c"/pause"], &environment, AtFlags::AT_EMPTY_PATH);
+        let Err(errno) = result;
+        Err(StepFailure::of(Step::Execute, "the pause program")(from_nix(errno)).into())
     }
-}
-
-/// A detached, empty file system with the program in it.
-pub(crate) fn pause_root(program: &[u8], name: &CStr) -> Result<OwnedFd, rustix::io::Errno> {
-    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_set_string(&context, "mode", "0755")?;
-    rustix::mount::fsconfig_set_string(&context, "size", "64k")?;
-    rustix::mount::fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let root = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&root, name, flags, Mode::from_raw_mode(0o555))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o555))?;
-    rustix::io::write(&file, program)?;
-    Ok(root)
 }

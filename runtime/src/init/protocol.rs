@@ -180,6 +180,16 @@ impl ParentEnd {
         self.send(START)
     }
 
+    /// Lets the child through its gate and waits until it executed its command: then the channel closes by itself. So
+    /// it does when the child dies on the way, which whoever waits for the child will see.
+    pub(crate) fn start_and_follow(&self) -> Result<()> {
+        self.start()?;
+        match self.receive()? {
+            FromChild::Failed(failure) => Err(failure.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The next message.
     pub(crate) fn receive(&self) -> Result<FromChild> {
         let mut buffer = [0; LONGEST];

@@ -49,14 +49,24 @@ pub fn run(request: Background) -> Result<bool, BackgroundError> {
     // What fails is told by the process that has somebody to tell.
     let signals = block_signals()?;
     let listener = Listener::bind(&request.socket)?;
-    let null = null_device()?;
-    enter_home()?;
-    let cloned = clone3(0, None).map_err(Error::system("leave", "a monitor behind"))?;
-    let Cloned::Child = cloned else { return Ok(false) };
+    let prepared = null_device().and_then(|null| enter_home().map(|()| null));
+    let cloned = prepared.and_then(|null| {
+        let cloned = clone3(0, None).map_err(Error::system("leave", "a monitor behind"))?;
+        Ok((null, cloned))
+    });
+    let null = match cloned {
+        Ok((null, Cloned::Child)) => null,
+        Ok((_, Cloned::Parent { .. })) => return Ok(false),
+        Err(error) => {
+            listener.remove();
+            return Err(error.into());
+        }
+    };
     leave_caller(&null)?;
     let mode = if request.standalone { MonitorMode::Standalone } else { MonitorMode::Pod };
     let settings = Settings { mode, state_root: request.state_root, leftovers: request.leftovers };
     let result = Monitor::new(settings, &signals, Some(&listener), None).and_then(|mut monitor| {
+        crate::sys::memory::release_free();
         let result = monitor.run();
         // Before the locks of what it had are given back: who gets one may start a monitor in the same place.
         listener.unlink();

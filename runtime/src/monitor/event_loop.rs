@@ -39,6 +39,9 @@ use crate::terminal;
 /// Most containers of one monitor.
 pub(super) const CONTAINERS: usize = 256;
 
+/// Most jobs at the same time, and most processes that were executed and have not ended.
+pub(super) const JOBS: usize = 256;
+
 /// A monitor that has nothing and nobody ends after this time: its caller was killed before it asked for anything, or its
 /// pod is gone.
 const IDLE: Duration = Duration::from_secs(10);
@@ -130,6 +133,7 @@ pub(super) struct Monitor<'a> {
     /// How the only container ended.
     last_exit: Option<Exit>,
     had_container: bool,
+    had_caller: bool,
     /// The user does not want to see the rest.
     abandoned: bool,
     /// Work that was put off until the events at hand are handled.
@@ -164,6 +168,7 @@ impl<'a> Monitor<'a> {
             idle_since: None,
             last_exit: None,
             had_container: false,
+            had_caller: false,
             abandoned: false,
             hung_up: VecDeque::new(),
         };
@@ -214,7 +219,7 @@ impl<'a> Monitor<'a> {
         while let Some(caller) = self.hung_up.pop_front() {
             self.forget_caller(caller);
         }
-        if self.has_dead {
+        while self.has_dead {
             self.reap()?;
         }
         let now = Instant::now();
@@ -452,6 +457,11 @@ impl<'a> Monitor<'a> {
         }
     }
 
+    /// Is there so much to do that nothing more is taken on?
+    pub(super) fn is_full(&self) -> bool {
+        self.workers.iter().flatten().count() >= JOBS || self.execs.len() >= JOBS
+    }
+
     pub(super) fn shut_down(&mut self, caller: CallerId, sequence: u32) {
         self.ending = Some((caller, sequence));
         for place in 0..self.containers.len() {
@@ -472,8 +482,13 @@ impl<'a> Monitor<'a> {
             return true;
         }
         if !self.callers.is_empty() {
+            self.had_caller = true;
             self.idle_since = None;
             return false;
+        }
+        // Its only caller left, so nobody will ask for the container that it is for.
+        if self.had_caller && self.settings.mode == Mode::Standalone {
+            return true;
         }
         self.idle_since.get_or_insert_with(Instant::now).elapsed() >= IDLE
     }
@@ -549,28 +564,45 @@ impl<'a> Monitor<'a> {
     /// Reaps the children that have ended: first processes, executed ones, workers, and orphans that came to us.
     fn reap(&mut self) -> Result<()> {
         self.has_dead = false;
-        loop {
-            let pid = match crate::sys::process::dead_child() {
-                Ok(Some(pid)) => pid,
-                Ok(None) => return Ok(()),
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(Error::system("wait for", "the container's processes")(errno)),
-            };
-            let container = self.containers.iter().position(|it| it.as_ref().is_some_and(|it| it.pid == pid));
-            let exec = self.execs.iter().position(|exec| exec.pid == pid);
-            if container.is_none() && exec.is_none() && self.workers.iter().any(Option::is_some) {
-                // Perhaps what a worker has just made, or the worker itself: its result will bring us back here.
-                return Ok(());
-            }
-            let Some(exit) = reap_one(pid)? else { continue };
-            if let Some(place) = container {
+        for place in 0..self.containers.len() {
+            let alive = self.containers[place].as_ref().filter(|container| container.is_alive());
+            if let Some(exit) = alive.map(|container| reap_one(container.pid)).transpose()?.flatten() {
                 self.first_process_ended(place, exit)?;
             }
-            if let Some(index) = exec {
-                let exec = self.execs.swap_remove(index);
-                self.callers.answer(exec.caller, &Reply::Exited(exit), exec.sequence);
+        }
+        let mut index = 0;
+        while let Some(exec) = self.execs.get(index) {
+            match reap_one(exec.pid)? {
+                Some(exit) => {
+                    let exec = self.execs.swap_remove(index);
+                    self.callers.answer(exec.caller, &Reply::Exited(exit), exec.sequence);
+                }
+                None => index += 1,
             }
         }
+        self.reap_unknown()
+    }
+
+    /// Reaps workers and orphans. Not while a worker makes something: its child would be taken for one of them, and how it
+    /// ended would be lost. The worker's result brings us back here.
+    fn reap_unknown(&mut self) -> Result<()> {
+        let makes = |job: &Job| matches!(job, Job::Make(..) | Job::Exec { .. });
+        while !self.workers.iter().flatten().any(|(_, job)| makes(job)) {
+            let Some(pid) =
+                crate::sys::process::dead_child().map_err(Error::system("wait for", "processes"))?
+            else {
+                break;
+            };
+            let is_known = self.execs.iter().any(|exec| exec.pid == pid)
+                || self.containers.iter().flatten().any(|it| it.is_alive() && it.pid == pid);
+            if is_known {
+                // It ended since we looked.
+                self.has_dead = true;
+                break;
+            }
+            reap_one(pid)?;
+        }
+        Ok(())
     }
 
     fn first_process_ended(&mut self, place: usize, exit: Exit) -> Result<()> {

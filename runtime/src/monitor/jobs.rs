@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::sched::CloneFlags;
+
 use super::callers::CallerId;
 use super::container::Kind;
 use super::protocol::{ErrorKind, Pause};
@@ -123,16 +125,30 @@ pub(super) fn exec(
 pub(super) fn pause(request: &Pause<'_>) -> Result<Worker, JobFailure> {
     Worker::start(&[], || {
         let paused = pause::create(PauseRequest {
-            network_namespace: request.network_namespace.map(PathBuf::from),
+            namespaces: namespaces_of(request),
+            network: request.network_namespace.map(PathBuf::from),
             hostname: request.hostname.map(str::to_owned),
+            sysctls: sysctls_of(request.sysctls.unwrap_or_default()),
             cgroup: CgroupPath::parse(request.cgroup).map_err(Error::from)?,
-            sysctls: request.sysctls.unwrap_or_default().to_owned(),
-            own_pid_namespace: request.flags.pid,
-            own_ipc_namespace: request.flags.ipc,
             as_sibling: true,
         })?;
         Ok(Outcome::Made(Made { pid: paused.pid, pidfd: paused.pidfd, more: [None, None, None] }))
     })
+}
+
+fn namespaces_of(pause: &Pause<'_>) -> CloneFlags {
+    let mut namespaces = CloneFlags::empty();
+    namespaces.set(CloneFlags::CLONE_NEWPID, pause.flags.pid);
+    namespaces.set(CloneFlags::CLONE_NEWIPC, pause.flags.ipc);
+    namespaces.set(CloneFlags::CLONE_NEWUTS, pause.hostname.is_some());
+    namespaces
+}
+
+/// Lines of `name=value`.
+fn sysctls_of(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let pairs = lines.map(|line| line.split_once('=').unwrap_or((line, "")));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Removes what the kernel has of a container whose first process has ended, and then the `leftovers`.

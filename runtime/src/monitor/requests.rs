@@ -49,6 +49,7 @@ impl Monitor<'_> {
             Ok(Received::Nothing) => return,
             Ok(Received::End) | Err(_) => return self.hung_up(id),
         };
+        let is_full = self.is_full();
         let (sequence, request) = match decode_request(&buffer[..length]) {
             Ok(decoded) => decoded,
             Err(DecodeError::Garbage(_)) => return self.hung_up(id),
@@ -59,6 +60,9 @@ impl Monitor<'_> {
                 return self.fail(id, sequence, ErrorKind::Malformed, &error.to_string());
             }
         };
+        if is_full && !matches!(request, Request::Hello { .. } | Request::Signal { .. } | Request::Shutdown) {
+            return self.fail(id, sequence, ErrorKind::Busy, "the monitor has as much to do as it can");
+        }
         match self.carry_out(id, sequence, &request, descriptors) {
             Ok(Some(reply)) => drop(self.callers.answer(id, &reply, sequence)),
             Ok(None) => {}

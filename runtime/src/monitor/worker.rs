@@ -9,7 +9,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::channel::{ChannelError, Connection, MAX_DESCRIPTORS, Received};
 use super::protocol::{ErrorKind, MAX_MESSAGE, Reply, decode_reply, encode_reply};
@@ -79,9 +79,10 @@ impl Worker {
     ) -> Result<Worker, JobFailure> {
         let failed = |what: String| JobFailure { kind: ErrorKind::Failed, text: what };
         let (ours, its) = Connection::pair().map_err(|error| failed(error.to_string()))?;
+        let monitor = rustix::process::getpid();
         match clone3(0, None) {
             Ok(Cloned::Child) => {
-                let code = work(&its, kept, job);
+                let code = work(monitor, &its, kept, job);
                 exit_now(code)
             }
             // The pid is known by the reaping of all children; what counts is the conversation.
@@ -126,8 +127,15 @@ fn made(pid: u32, descriptors: [Option<OwnedFd>; MAX_DESCRIPTORS]) -> Option<Out
 }
 
 /// The worker's life; returns its exit code, which nobody reads.
-fn work(monitor: &Connection, kept: &[RawFd], job: impl FnOnce() -> Result<Outcome, JobFailure>) -> i32 {
-    let parent_is_there = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+fn work(
+    parent: Pid,
+    monitor: &Connection,
+    kept: &[RawFd],
+    job: impl FnOnce() -> Result<Outcome, JobFailure>,
+) -> i32 {
+    // A monitor that was killed before this line would not be missed by it.
+    let parent_is_there = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok()
+        && rustix::process::getppid() == Some(parent);
     let mut numbers = [i32::MAX; MOST_KEPT + 1];
     for (number, descriptor) in numbers.iter_mut().zip(kept.iter().chain([&monitor.as_fd().as_raw_fd()])) {
         *number = *descriptor;

@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 use super::files::{self, Durability};
 use super::plugins::Plugins;
 use super::result::NetworkResult;
-use super::{cache, names, namespace};
+use super::{cache, capability, names, namespace};
 
 /// The version that this program writes; a newer one is refused.
 const VERSION: u32 = 1;
@@ -113,10 +113,11 @@ impl Attachment {
         NetworkResult::parse(raw.as_bytes(), self.config.cni_version()).ok()
     }
 
-    /// Every value that becomes part of a path or a variable is one that stays in its place.
+    /// Every value that becomes part of a path or a variable is one that stays in its place, and plugins accept it.
     pub(super) fn check_values(&self) -> Result<()> {
         names::check("container id", &self.container_id)?;
         names::check_interface(&self.interface)?;
+        capability::check(&self.capabilities)?;
         self.args.iter().try_for_each(|(key, value)| names::check_argument(key, value))
     }
 }
@@ -134,5 +135,5 @@ pub fn release(file: &Path) -> Result<()> {
     let Some(attachment) = Attachment::read(file)? else { return Ok(()) };
     attachment.delete()?;
     namespace::remove(&attachment.netns)?;
-    files::remove(file, Durability::Eventual)
+    files::remove(file)
 }

@@ -56,7 +56,13 @@ pub(super) fn load(attachment: &Attachment) -> Option<Value> {
     (ours && entry["result"].is_object()).then(|| entry["result"].take())
 }
 
-/// Forgets the result.
+/// Where the plugins of an attachment take their turns.
+pub(super) fn turn(attachment: &Attachment) -> PathBuf {
+    path(attachment).with_added_extension("call")
+}
+
+/// Forgets the result, when the last turn is over.
 pub(super) fn remove(attachment: &Attachment) -> Result<()> {
-    files::remove(&path(attachment), Durability::Eventual)
+    files::remove(&path(attachment))?;
+    files::remove(&turn(attachment))
 }

@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::{Error, Result};
 
 /// A port of the host that leads to a port of the container: an entry of the capability `portMappings`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,6 +52,25 @@ impl std::fmt::Display for Protocol {
     }
 }
 
+/// Refuses port mappings that portmap refuses: it does so on DEL too, so the attachment could never be undone.
+pub(super) fn check(capabilities: &Map<String, Value>) -> Result<()> {
+    let refuse =
+        |value: &Value, reason| Err(Error::Value { what: "port mapping", value: value.to_string(), reason });
+    let mappings = match capabilities.get("portMappings") {
+        None => return Ok(()),
+        Some(Value::Array(mappings)) => mappings,
+        Some(other) => return refuse(other, "it is not a list"),
+    };
+    for value in mappings {
+        let usable = PortMapping::deserialize(value)
+            .is_ok_and(|mapping| mapping.host_port != 0 && mapping.container_port != 0);
+        if !usable {
+            return refuse(value, "it needs a protocol and two ports from 1 to 65535");
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -65,5 +87,24 @@ mod tests {
         let value = serde_json::to_value(&mapping).unwrap();
         assert_eq!(value["hostIP"], "127.0.0.1");
         assert_eq!(serde_json::from_value::<PortMapping>(value).unwrap(), mapping);
+    }
+
+    #[test]
+    fn a_mapping_that_cannot_be_undone_is_refused() {
+        let all = |mapping: Value| Map::from_iter([("portMappings".to_owned(), json!([mapping]))]);
+        let good = json!({ "hostPort": 1, "containerPort": 65535, "protocol": "sctp", "hostIP": "::1" });
+        check(&all(good.clone())).unwrap();
+        check(&Map::new()).unwrap();
+        for (key, value) in [
+            ("hostPort", json!(0)),
+            ("containerPort", json!(0)),
+            ("containerPort", json!(65536)),
+            ("protocol", json!("TCP")),
+            ("hostIP", json!("localhost")),
+        ] {
+            let mut bad = good.clone();
+            bad[key] = value;
+            assert!(check(&all(bad)).is_err(), "{key}");
+        }
     }
 }

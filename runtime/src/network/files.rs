@@ -42,13 +42,15 @@ pub(super) fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Resu
     if durability == Durability::Synced { sync_folder(path) } else { Ok(()) }
 }
 
-/// Removes `path`, so that it stays removed after a power cut. Nothing there is success.
-pub(super) fn remove(path: &Path, durability: Durability) -> Result<()> {
-    match rustix::fs::unlink(path) {
-        Ok(()) if durability == Durability::Synced => sync_folder(path),
-        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-        Err(errno) => Err(Error::system("remove", path.display())(errno)),
+/// Removes `path`, and what a run that was killed meant to replace it with. Nothing there is success.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    for path in [&beside(path), path] {
+        match rustix::fs::unlink(path) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(Error::system("remove", path.display())(errno)),
+        }
     }
+    Ok(())
 }
 
 /// The content of a file of at most `limit` bytes; `None` if there is none.
@@ -109,8 +111,9 @@ mod tests {
         assert_eq!(read(&path, 3).unwrap().unwrap(), b"new");
         assert!(read(&path, 2).is_err());
         assert!(replace(&path.join("b"), b"x", Durability::Synced).is_err());
-        remove(&path, Durability::Synced).unwrap();
-        remove(&path, Durability::Synced).unwrap();
+        std::fs::write(beside(&path), "half").unwrap();
+        remove(&path).unwrap();
+        remove(&path).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

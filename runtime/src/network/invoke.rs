@@ -1,13 +1,14 @@
 //! One call of one plugin: a program that reads JSON and writes JSON, and is not trusted to do either or to end.
 //!
-//! - Its input is a memfd, so it need not read it, and we need not wait for it to.
+//! - Its input is a file, so it need not read it, and we need not wait for it to.
 //! - Its output has a limit; of what it says on standard error the end is kept for messages.
-//! - It is the leader of a process group, which is killed at the deadline. It dies with the thread that called it, so
-//!   that a plugin whose caller was killed does not set up what the next one is taking down.
+//! - It is the leader of a process group, which is killed at the deadline. A signal that a terminal sends to its caller
+//!   does not reach it: what it began it is to finish.
 //! - When it has ended, what is in the pipes is read and no more: a child of its own may hold them for ever.
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -70,19 +71,20 @@ pub(super) struct Call<'a> {
     pub program: &'a Path,
     /// The variables of CNI. There are no others but `PATH`.
     pub variables: &'a [(&'static str, OsString)],
-    /// What it reads.
-    pub input: &'a [u8],
+    /// What it reads. The plugin alone has it once it runs.
+    pub input: File,
     /// How long it may take.
     pub patience: Duration,
 }
 
 impl Call<'_> {
     /// Runs the plugin to its end; its output if it succeeded.
-    pub fn run(&self) -> Result<Vec<u8>, Failure> {
-        let mut running = Running::start(self)?;
+    pub fn run(self) -> Result<Vec<u8>, Failure> {
+        let patience = self.patience;
+        let mut running = Running::start(self.command())?;
         let mut output = Pipe::keep_start(running.child.stdout.take(), MOST_OUTPUT)?;
         let mut errors = Pipe::keep_end(running.child.stderr.take(), TAIL)?;
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + patience;
         while !running.wait_for_news(&[&output, &errors], deadline)? {
             output.read()?;
             errors.read()?;
@@ -91,7 +93,7 @@ impl Call<'_> {
             }
             if Instant::now() >= deadline {
                 let output = printable(&errors.bytes, TAIL);
-                return Err(Failure::TimedOut { patience: self.patience, output });
+                return Err(Failure::TimedOut { patience, output });
             }
         }
         let status = running.reap()?;
@@ -103,9 +105,7 @@ impl Call<'_> {
         if status.success() { Ok(output.bytes) } else { Err(explain(status, &output.bytes, &errors.bytes)) }
     }
 
-    fn command(&self) -> Result<Command, Failure> {
-        let fail = |operation| move |source| Failure::System { operation, source };
-        let input = memory_file(self.input).map_err(fail("write the input of"))?;
+    fn command(self) -> Command {
         let mut path = std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_default();
         if !path.is_empty() {
             path.push(":");
@@ -118,11 +118,11 @@ impl Call<'_> {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .process_group(0)
-            .stdin(input)
+            .stdin(self.input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        crate::sys::process::confine_helper(&mut command);
-        Ok(command)
+        crate::sys::process::close_descriptors(&mut command);
+        command
     }
 }
 
@@ -134,11 +134,10 @@ struct Running {
 }
 
 impl Running {
-    fn start(call: &Call<'_>) -> Result<Running, Failure> {
-        let mut child = call
-            .command()?
-            .spawn()
-            .map_err(|error| Failure::System { operation: "run", source: errno(&error) })?;
+    /// The command is consumed, since it holds the input.
+    fn start(mut command: Command) -> Result<Running, Failure> {
+        let mut child =
+            command.spawn().map_err(|error| Failure::System { operation: "run", source: errno(&error) })?;
         let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) => Ok(Running { child, process, reaped: false }),
@@ -247,17 +246,18 @@ impl Pipe {
     }
 }
 
-/// A file in memory with these bytes, at its start.
-fn memory_file(bytes: &[u8]) -> Result<Stdio, Errno> {
+/// A file in memory with these bytes, for a call that belongs to no attachment.
+pub(super) fn memory_file(bytes: &[u8]) -> Result<File, Failure> {
     let create = |flags| rustix::fs::memfd_create("cni", flags | MemfdFlags::CLOEXEC);
     let file = match create(MemfdFlags::NOEXEC_SEAL) {
         // Before Linux 6.3. Since then a machine may insist on the flag.
         Err(Errno::INVAL) => create(MemfdFlags::empty()),
         other => other,
-    }?;
-    let mut file = std::fs::File::from(file);
-    file.write_all(bytes).and_then(|()| file.rewind()).map_err(|error| errno(&error))?;
-    Ok(file.into())
+    };
+    let fail = |source| Failure::System { operation: "write the input of", source };
+    let mut file = File::from(file.map_err(fail)?);
+    file.write_all(bytes).and_then(|()| file.rewind()).map_err(|error| fail(errno(&error)))?;
+    Ok(file)
 }
 
 /// The error object of the specification.

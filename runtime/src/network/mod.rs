@@ -16,8 +16,8 @@
 //!   folders. It stays until every plugin has undone its part, so whoever finds the file can [`release`] it, as often
 //!   as needed, after a crash or a reboot, and after the configuration changed.
 //! - A plugin is found by a bare name in the configured folders (CVE-2021-20206). It gets three descriptors, the
-//!   variables of CNI and `PATH`; it ends by itself, or with its process group at a deadline, or with the thread that
-//!   called it. What it writes has a limit.
+//!   variables of CNI and `PATH`; it ends by itself, or with its process group at a deadline. What it writes has a limit.
+//! - For one attachment one plugin runs at a time, whoever called it and however that caller ended.
 //! - A container that was given IPv4 addresses only has no IPv6 on that interface, not even link-local
 //!   (CVE-2020-10749, CVE-2024-32473): see [`ipv6`](self).
 //! - Nothing here knows an async runtime, and the only threads are those that visit a network namespace and end.
@@ -37,6 +37,7 @@ mod plugins;
 mod result;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod verbs;
 
 pub use attachment::{Attachment, release};

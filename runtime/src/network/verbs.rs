@@ -13,11 +13,13 @@ use serde_json::{Map, Value};
 use super::attachment::Attachment;
 use super::config::{NetworkConfig, Plugin, Version};
 use super::error::{Error, Failure, Result};
-use super::invoke::{Call, Verb};
+use super::invoke::{Call, Verb, memory_file};
 use super::plugins::Plugins;
 use super::result::NetworkResult;
-use super::{cache, ipv6, namespace};
+use super::{cache, files, ipv6, namespace, turn};
 
+/// How long a plugin without a caller may take to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
 /// STATUS has no attachment that could say how long it may take; a node's status is asked for often.
 const STATUS_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -120,7 +122,9 @@ impl Attachment {
             ("CNI_PATH", plugins.search_path()),
         ];
         let input = input(&self.config, plugin, &self.capabilities, previous);
-        Call { program: &program, variables: &variables, input: &input, patience }
+        files::make_folder(&self.cache_folder)?;
+        let input = turn::take(&cache::turn(self), &input, self.patience.min(GRACE))?;
+        Call { program: &program, variables: &variables, input, patience }
             .run()
             .map_err(|failure| failed(verb, plugin, &self.config, failure))
     }
@@ -146,8 +150,10 @@ pub fn status(config: &NetworkConfig, plugins: &Plugins) -> Result<()> {
     for plugin in config.plugins() {
         let program = plugins.find(&plugin.name)?;
         let input = input(config, plugin, &Map::new(), None);
-        Call { program: &program, variables: &variables, input: &input, patience: STATUS_PATIENCE }
-            .run()
+        memory_file(&input)
+            .and_then(|input| {
+                Call { program: &program, variables: &variables, input, patience: STATUS_PATIENCE }.run()
+            })
             .map_err(|failure| failed(Verb::Status, plugin, config, failure))?;
     }
     Ok(())

@@ -1,150 +1,173 @@
-//! The pause process of a pod: holds the pod's namespaces, and is reaper and PID 1 where it has a PID namespace.
+//! The sandbox of a pod: a process of ours that holds the pod's namespaces and is PID 1 of a shared PID namespace.
 //!
-//! It runs a program of ours of some 250 bytes ([`crate::sys::pause`]) in a file system with nothing else, as a user with no
-//! capability, without any open descriptor, and dies with its monitor. There is no image to pull and no bundle.
+//! There is no image and no file behind it. The program ([`crate::sys::pause`]) goes into a sealed memfd, its root is
+//! an empty file system that cannot be written, and it has no descriptors, no capabilities and a user of its own. It
+//! dies with the monitor whose child it is.
 
-use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
-
-use oci_spec::runtime::{LinuxCpu, LinuxResources};
+use oci_spec::runtime::{LinuxCpuBuilder, LinuxResources, LinuxResourcesBuilder};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::container::PATIENCE;
+use crate::container::settings::set_oom_score_adj;
 use crate::error::{Error, Result};
-use crate::init::{PauseChild, end, launch, pause_root};
-use crate::namespaces::Namespaces;
+use crate::init::{Kinship, PauseChild, Ready, launch};
+use crate::namespaces::Opened;
 use crate::security::capabilities::{CapabilityPlan, MachineCapabilities};
-use crate::spec::plan::{ProcessPlan, Propagation, RootPlan, Sysctl};
+use crate::security::sealed;
+use crate::spec::plan::Sysctl;
 
-/// The user of containers that are nobody's.
-const NOBODY: u32 = 65535;
-
-/// The least share of CPU time that a cgroup can have (v1 `cpu.shares`).
-const CPU_SHARES: u64 = 2;
-
-/// Which the out-of-memory killer takes last.
+/// Killed last: without it the pod's containers have to go, too.
 const OOM_SCORE_ADJ: i32 = -998;
+/// The least share that there is, for it never runs.
+const CPU_SHARES: u64 = 2;
+/// What may be asked for in [`PauseRequest::namespaces`].
+const POSSIBLE: CloneFlags =
+    CloneFlags::CLONE_NEWPID.union(CloneFlags::CLONE_NEWIPC).union(CloneFlags::CLONE_NEWUTS);
 
-const PROGRAM: &std::ffi::CStr = c"pause";
-
-/// A pause to be made.
+/// What to hold.
 #[derive(Debug)]
 pub struct PauseRequest {
-    /// Where its network namespace is pinned; the caller's own when missing.
-    pub network_namespace: Option<PathBuf>,
-    /// Its host name, in a UTS namespace of its own; the caller's when missing.
+    /// New namespaces, of PID, IPC and UTS; those left out are the host's. The mount namespace is always new, as is the
+    /// cgroup namespace on a machine with v2 alone.
+    pub namespaces: CloneFlags,
+    /// The pod's network namespace, where it is pinned; `None` for the host's.
+    pub network: Option<PathBuf>,
+    /// Name of the new UTS namespace.
     pub hostname: Option<String>,
-    /// Its cgroup, made here.
+    /// Kernel parameters by name, of namespaces that are the pod's own.
+    pub sysctls: Vec<(String, String)>,
+    /// The cgroup of the process alone; made here.
     pub cgroup: CgroupPath,
-    /// Kernel parameters of its namespaces, as `name=value` lines.
-    pub sysctls: String,
-    /// A PID namespace whose first process it is.
-    pub own_pid_namespace: bool,
-    /// An IPC namespace.
-    pub own_ipc_namespace: bool,
-    /// Make it a child of our parent instead of ours.
+    /// Make it a child of our parent, who waits for it, and not of ours: we are a worker that ends.
     pub as_sibling: bool,
 }
 
-/// A pause that runs.
+/// A process that holds namespaces. It is not ended when this is dropped.
 #[derive(Debug)]
 pub struct Paused {
     /// Its pid as we see it.
     pub pid: i32,
-    /// It.
+    /// It, a child of ours or of our parent.
     pub pidfd: OwnedFd,
+    /// Its cgroup, to be removed after its end.
+    pub cgroup: Cgroup,
+    /// What the machine refused and nobody insisted on, in words.
+    pub clamped: Vec<String>,
 }
 
-/// Makes a pause; returns when it runs its program. On failure nothing is left.
+/// Starts the program; returns once it runs. On failure nothing is left.
 pub fn create(request: PauseRequest) -> Result<Paused> {
-    let program = crate::sys::pause::program().ok_or_else(|| Error::Unsupported {
-        what: "a pause process on this machine's architecture".to_owned(),
-    })?;
-    let namespaces = namespaces_of(&request);
-    let sysctls = crate::spec::sysctl_lines(&request.sysctls, &namespaces)?;
-    let joined = namespaces.open()?;
-    let root =
-        pause_root(program, PROGRAM).map_err(Error::system("make", "the root of the pause process"))?;
-    let cgroup = Cgroup::create(&Hierarchies::discover()?, &request.cgroup)?;
-    let made = launch_in(&cgroup, &request, &namespaces, &joined, &sysctls, &root);
-    if made.is_err() {
-        // The failure that led here is the one to report.
-        let _ = cgroup.kill().and_then(|()| cgroup.remove(PATIENCE));
+    let program = crate::sys::pause::program()
+        .ok_or_else(|| Error::Unsupported { what: "a pod sandbox on this processor".to_owned() })?;
+    let program = sealed::program("pause", program).map_err(Error::system("prepare", "the pause program"))?;
+    let checked = Checked::new(&request)?;
+    let hierarchies = Hierarchies::discover()?;
+    let cgroup = Cgroup::create(&hierarchies, &request.cgroup)?;
+    match start(&request, &checked, &cgroup, hierarchies.is_unified(), program) {
+        Ok((ready, clamped)) => Ok(Paused { pid: ready.pid, pidfd: ready.pidfd, cgroup, clamped }),
+        Err(error) => {
+            // The error that stopped us is the one to report.
+            let _ = cgroup.kill().and_then(|()| cgroup.remove(PATIENCE));
+            Err(error)
+        }
     }
-    made
 }
 
-fn launch_in(
-    cgroup: &Cgroup,
+/// What can be found out while nothing exists yet.
+struct Checked {
+    joined: Opened,
+    sysctls: Vec<Sysctl>,
+    capabilities: CapabilityPlan,
+}
+
+impl Checked {
+    fn new(request: &PauseRequest) -> Result<Checked> {
+        let refuse =
+            |argument: &str, reason: String| Error::Argument { argument: argument.to_owned(), reason };
+        if !POSSIBLE.contains(request.namespaces) {
+            return Err(refuse(
+                "namespaces",
+                "a pod sandbox makes PID, IPC and UTS namespaces only".to_owned(),
+            ));
+        }
+        if request.hostname.is_some() && !request.namespaces.contains(CloneFlags::CLONE_NEWUTS) {
+            return Err(refuse(
+                "hostname",
+                "it would change the host: the pod has no UTS namespace".to_owned(),
+            ));
+        }
+        let network = CloneFlags::CLONE_NEWNET;
+        let joined = request.network.as_deref().map(|path| Opened::one(network, path)).transpose()?;
+        let joined = joined.unwrap_or_default();
+        let has = |kind| match kind {
+            // A name that turns out to be the host's own is not the pod's to change (CVE-2022-0532).
+            CloneFlags::CLONE_NEWNET => joined.get(kind).is_some() && !joined.is_own(kind),
+            kind => request.namespaces.contains(kind),
+        };
+        let sysctl = |(name, value): &(String, String)| {
+            crate::spec::sysctl(name, value, has)
+                .map_err(|reason| refuse(&format!("sysctl {name:?}"), reason))
+        };
+        let sysctls = request.sysctls.iter().map(sysctl).collect::<Result<_>>()?;
+        let (capabilities, _) = CapabilityPlan::new(None, &MachineCapabilities::read()?)?;
+        Ok(Checked { joined, sysctls, capabilities })
+    }
+}
+
+fn start(
     request: &PauseRequest,
-    namespaces: &Namespaces,
-    joined: &crate::namespaces::Opened,
-    sysctls: &[Sysctl],
-    root: &OwnedFd,
-) -> Result<Paused> {
-    let mut cpu = LinuxCpu::default();
-    cpu.set_shares(Some(CPU_SHARES));
-    let mut resources = LinuxResources::default();
-    resources.set_cpu(Some(cpu));
-    cgroup.apply(Some(&resources))?;
-    let (capabilities, _) = CapabilityPlan::new(None, &MachineCapabilities::read()?)?;
-    let process = process_plan();
+    checked: &Checked,
+    cgroup: &Cgroup,
+    unified: bool,
+    program: OwnedFd,
+) -> Result<(Ready, Vec<String>)> {
+    let mut clamped: Vec<String> =
+        cgroup.apply(Some(&resources()?))?.iter().map(ToString::to_string).collect();
     let entrance = cgroup.entrance()?;
-    let keyring =
-        CString::new(format!("_ses.{}", request.cgroup.as_str().replace('/', "."))).unwrap_or_default();
     let mut child = PauseChild {
-        process: &process,
-        capabilities,
-        root,
-        root_plan: &RootPlan {
-            path: PathBuf::from("/"),
-            readonly: true,
-            propagation: Propagation { kind: libc::MS_PRIVATE, recursive: true },
-        },
-        joined,
-        hostname: request.hostname.as_deref(),
-        sysctls,
+        program,
+        root: empty_root().map_err(Error::system("make", "an empty root file system"))?,
+        joined: &checked.joined,
+        new_cgroup_namespace: unified,
         entrance: &entrance,
-        keyring: &keyring,
+        hostname: request.hostname.as_deref(),
+        sysctls: &checked.sysctls,
+        capabilities: checked.capabilities,
     };
-    let sibling = if request.as_sibling { CloneFlags::CLONE_PARENT } else { CloneFlags::empty() };
-    let launched = launch(namespaces.create | sibling, entrance.clone_target(), &mut child)?;
-    // Clamped to what the machine allows: nobody insisted on it.
-    crate::container::set_oom_score_adj(launched.pid, OOM_SCORE_ADJ)?;
+    let flags = request.namespaces | CloneFlags::CLONE_NEWNS;
+    let launched = launch(Kinship::of(request.as_sibling), flags, entrance.clone_target(), &mut child)?;
+    clamped.extend(set_oom_score_adj(launched.pid, OOM_SCORE_ADJ)?);
     let ready = launched.wait_ready()?;
-    if let Err(error) = crate::container::start_by(&ready.channel) {
-        end(&ready.pidfd);
-        return Err(error);
+    match ready.channel.start_and_follow() {
+        Ok(()) => Ok((ready, clamped)),
+        Err(error) => {
+            ready.end();
+            Err(error)
+        }
     }
-    Ok(Paused { pid: ready.pid, pidfd: ready.pidfd })
 }
 
-fn namespaces_of(request: &PauseRequest) -> Namespaces {
-    let mut create = CloneFlags::CLONE_NEWNS;
-    create.set(CloneFlags::CLONE_NEWPID, request.own_pid_namespace);
-    create.set(CloneFlags::CLONE_NEWIPC, request.own_ipc_namespace);
-    create.set(CloneFlags::CLONE_NEWUTS, request.hostname.is_some());
-    let network = request.network_namespace.iter().map(|path| (CloneFlags::CLONE_NEWNET, 0, path.clone()));
-    Namespaces { create, join: network.collect() }
+fn resources() -> Result<LinuxResources> {
+    let cpu = LinuxCpuBuilder::default().shares(CPU_SHARES).build();
+    cpu.and_then(|cpu| LinuxResourcesBuilder::default().cpu(cpu).build())
+        .map_err(|error| Error::Argument { argument: "cpu shares".to_owned(), reason: error.to_string() })
 }
 
-fn process_plan() -> ProcessPlan {
-    ProcessPlan {
-        terminal: false,
-        console_size: None,
-        args: vec![c"/pause".to_owned()],
-        env: Vec::new(),
-        cwd: PathBuf::from("/"),
-        uid: NOBODY,
-        gid: NOBODY,
-        additional_gids: Vec::new(),
-        umask: None,
-        capabilities: None,
-        rlimits: Vec::new(),
-        no_new_privileges: true,
-        oom_score_adj: None,
-    }
+/// A file system with nothing in it, which can never be written.
+fn empty_root() -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, "mode", "0555")?;
+    rustix::mount::fsconfig_set_flag(&context, "ro")?;
+    rustix::mount::fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }

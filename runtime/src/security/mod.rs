@@ -9,6 +9,7 @@ pub mod defaults;
 mod notice;
 pub mod own_executable;
 pub mod rlimits;
+pub(crate) mod sealed;
 pub mod seccomp;
 pub mod user;
 

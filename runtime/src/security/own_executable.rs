@@ -17,11 +17,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, Stat, StatVfsMountFlags};
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use rustix::process::DumpableBehavior;
 
+use super::sealed;
 use crate::error::Kind;
 use crate::sys::executable::reexecute;
 
@@ -132,7 +133,7 @@ pub fn protection() -> Result<Protection, Error> {
                 .map_err(examine("open"))?;
             // Only memfds know seals; any other file of a tmpfs answers EINVAL.
             match fs::fcntl_get_seals(&image) {
-                Ok(seals) if seals.contains(all_seals()) => Ok(Protection::SealedCopy),
+                Ok(seals) if seals.contains(sealed::all_seals()) => Ok(Protection::SealedCopy),
                 _ => Ok(Protection::None),
             }
         }
@@ -204,13 +205,7 @@ fn execute_from_copy() -> Result<std::convert::Infallible, Step> {
 
 /// A memfd with the content of `image`, sealed against every change, the removal of seals included.
 fn sealed_copy(image: BorrowedFd<'_>) -> Result<OwnedFd, Step> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // MFD_EXEC is asked for since kernel 6.3 and unknown before.
-    let copy = match fs::memfd_create("roci", flags | MemfdFlags::EXEC) {
-        Err(Errno::INVAL) => fs::memfd_create("roci", flags),
-        other => other,
-    }
-    .map_err(step("memfd_create"))?;
+    let copy = sealed::create("roci").map_err(step("memfd_create"))?;
     let size = fs::fstat(image).map_err(step("stat of the running image"))?.st_size as u64;
     let mut copied = 0;
     while copied < size {
@@ -222,12 +217,8 @@ fn sealed_copy(image: BorrowedFd<'_>) -> Result<OwnedFd, Step> {
         }
     }
     fs::fchmod(&copy, Mode::from_raw_mode(0o500)).map_err(step("fchmod"))?;
-    fs::fcntl_add_seals(&copy, all_seals()).map_err(step("seal"))?;
+    fs::fcntl_add_seals(&copy, sealed::all_seals()).map_err(step("seal"))?;
     Ok(copy)
-}
-
-fn all_seals() -> SealFlags {
-    SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE
 }
 
 /// Executing a bare descriptor names the process after its number on kernels before 6.14; `ps` shall show ours.

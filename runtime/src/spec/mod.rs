@@ -8,4 +8,4 @@ pub mod plan;
 mod validate;
 
 pub use load::{load, parse_process, parse_spec};
-pub use validate::{container, process, sysctl_lines};
+pub use validate::{container, process, sysctl};

@@ -5,6 +5,7 @@ pub mod clone;
 pub mod executable;
 pub mod fd;
 pub mod file;
+pub mod memory;
 pub mod mount;
 pub mod pause;
 pub mod process;

@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::io::Errno;
-use rustix::process::Signal;
 
 use super::check;
 use super::fd::{Range, close_range};
@@ -61,20 +60,10 @@ pub fn reset_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
-/// Makes `command` start with no descriptors but its three, and die with the thread that starts it.
-pub fn confine_helper(command: &mut Command) {
-    let parent = std::process::id() as libc::pid_t;
-    let confine = move || {
-        close_range(3, RawFd::MAX, Range::CloseOnExec)?;
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // SAFETY: takes and returns a number.
-        if unsafe { libc::getppid() } != parent {
-            // The parent ended before it would have been noticed.
-            return Err(Errno::SRCH.into());
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure only makes system calls: it neither allocates nor takes a lock. The
+/// Makes `command` start with no descriptors but its three, whatever our own parent left open in us.
+pub fn close_descriptors(command: &mut Command) {
+    let close = || close_range(3, RawFd::MAX, Range::CloseOnExec).map_err(Into::into);
+    // SAFETY: between fork and exec the closure makes one system call: it neither allocates nor takes a lock. The
     // descriptors that it marks, the standard library's own pipe for errors among them, stay open until the exec.
-    unsafe { command.pre_exec(confine) };
+    unsafe { command.pre_exec(close) };
 }

@@ -51,6 +51,23 @@ impl Group {
         })
     }
 
+    /// The path of another cgroup below the same parent, removed with this value too.
+    pub fn beside(&self, name: &str) -> CgroupPath {
+        CgroupPath::parse(&format!("{}/{name}", self.parent)).unwrap()
+    }
+
+    /// A file of the cgroup beside this one, if it is there.
+    pub fn read_of(&self, name: &str, controller: &str, file: &str) -> Option<String> {
+        let cgroup = Cgroup::open(&Hierarchies::discover().unwrap(), &self.beside(name));
+        let folder = cgroup.folder_of(controller).or(cgroup.version2_folder())?;
+        Some(std::fs::read_to_string(folder.join(file)).ok()?.trim().to_owned())
+    }
+
+    /// Whether there is a cgroup beside this one in any hierarchy.
+    pub fn exists(&self, name: &str) -> bool {
+        folders(self.beside(name).as_str()).iter().any(|folder| folder.exists())
+    }
+
     fn apply(&self, resources: &str) -> Result<Vec<String>, Error> {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let notices = self.cgroup.apply(Some(&resources))?;

@@ -9,13 +9,18 @@ mod cgroups;
 mod child;
 mod executable;
 mod filters;
+mod pause;
 mod privileges;
+mod siblings;
 mod timings;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A test and its name.
 type Test = (&'static str, fn());
+
+const SUITES: &[&[Test]] =
+    &[executable::TESTS, cgroups::TESTS, privileges::TESTS, filters::TESTS, pause::TESTS, siblings::TESTS];
 
 fn main() {
     let arguments: Vec<String> =
@@ -35,9 +40,7 @@ fn main() {
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let before = cgroups::own_cgroups();
     let mut failed = Vec::new();
-    for (name, test) in
-        [executable::TESTS, cgroups::TESTS, privileges::TESTS, filters::TESTS].into_iter().flatten()
-    {
+    for (name, test) in SUITES.iter().copied().flatten() {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }

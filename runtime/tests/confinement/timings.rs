@@ -8,7 +8,7 @@ use runtime::security::seccomp::{compile, default_profile};
 use runtime::spec::defaults;
 
 use crate::cgroups::Group;
-use crate::child;
+use crate::{child, pause};
 
 /// Long enough for the kernel to forget that a cgroup move was near.
 const IDLE: Duration = Duration::from_millis(200);
@@ -95,6 +95,22 @@ pub fn print() {
     let bare = middle((0..20).map(|_| start("bare")).collect());
     let protected = middle((0..20).map(|_| start("protected")).collect());
     println!("start this program               {bare:?} bare, {protected:?} protected");
+    print_pause();
+}
+
+fn print_pause() {
+    let mut times = Vec::new();
+    let mut costs = String::new();
+    for _ in 0..20 {
+        let group = Group::new();
+        let started = Instant::now();
+        let running = pause::Running::start(pause::request(&group));
+        times.push(started.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+        let (all, anonymous) = pause::memory(running.pid());
+        costs = format!("which has {all} KiB, {anonymous} of them anonymous");
+    }
+    println!("start a pause process            {:?}, {costs}", middle(times));
 }
 
 fn median(rounds: usize, mut work: impl FnMut()) -> Duration {

@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 pub use self::process::process;
-pub use self::sysctl::sysctl_lines;
+pub use self::sysctl::sysctl;
 use super::plan::{Plan, RootPlan};
 use crate::error::{Error, Result};
 use crate::rootfs::options;

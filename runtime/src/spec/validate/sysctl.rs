@@ -23,48 +23,35 @@ const IPC: [&str; 8] = [
 ];
 
 pub(super) fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
-    let asked = linux.sysctl().iter().flatten();
-    check(asked.map(|(name, value)| (name.as_str(), value.as_str())), namespaces)
-}
-
-/// Kernel parameters as lines of `name=value`.
-pub fn sysctl_lines(text: &str, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
-    let lines = text.lines().filter(|line| !line.is_empty());
-    check(lines.map(|line| line.split_once('=').unwrap_or((line, ""))), namespaces)
-}
-
-fn check<'a>(
-    asked: impl Iterator<Item = (&'a str, &'a str)>,
-    namespaces: &Namespaces,
-) -> Result<Vec<Sysctl>> {
     let mut sysctls = Vec::new();
-    for (name, value) in asked {
+    for (name, value) in linux.sysctl().iter().flatten() {
         let at = format!("linux.sysctl[{name:?}]");
         text(&at, name)?;
         text(&at, value)?;
-        // A separator in the value would be a second setting to whoever reads line by line (CVE-2022-0811).
-        if value.contains(|character: char| character.is_control() && character != '\t') {
-            return Err(invalid(&at, "the value holds a control character".to_owned()));
-        }
-        let path =
-            path(name).ok_or_else(|| invalid(&at, "this is no name of a kernel parameter".to_owned()))?;
-        let dotted = path.to_string_lossy().replace('/', ".");
-        let (needed, words) = namespace(&dotted)
-            .ok_or_else(|| invalid(&at, "it belongs to no namespace and would change the host".to_owned()))?;
-        if !namespaces.has(needed) {
-            return Err(invalid(
-                &at,
-                format!("it would change the host: the container has no {words} namespace"),
-            ));
-        }
-        if dotted == "kernel.hostname" || dotted == "kernel.domainname" {
-            return Err(invalid(&at, "use the field hostname or domainname".to_owned()));
-        }
-        sysctls.push(Sysctl { name: name.to_owned(), path, value: value.to_owned() });
+        let has = |kind| namespaces.has(kind);
+        sysctls.push(sysctl(name, value, has).map_err(|reason| invalid(&at, reason))?);
     }
     // The document's map has no order; ours is the same every time.
     sysctls.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(sysctls)
+}
+
+/// Checks one parameter; `has` says whether the container has a namespace of its own. The error is the reason.
+pub fn sysctl(name: &str, value: &str, has: impl Fn(CloneFlags) -> bool) -> Result<Sysctl, String> {
+    // A separator in the value would be a second setting to whoever reads line by line (CVE-2022-0811).
+    if value.contains(|character: char| character.is_control() && character != '\t') {
+        return Err("the value holds a control character".to_owned());
+    }
+    let path = path(name).ok_or("this is no name of a kernel parameter")?;
+    let dotted = path.to_string_lossy().replace('/', ".");
+    let (needed, words) = namespace(&dotted).ok_or("it belongs to no namespace and would change the host")?;
+    if !has(needed) {
+        return Err(format!("it would change the host: the container has no {words} namespace"));
+    }
+    if dotted == "kernel.hostname" || dotted == "kernel.domainname" {
+        return Err("use the field hostname or domainname".to_owned());
+    }
+    Ok(Sysctl { name: name.to_owned(), path, value: value.to_owned() })
 }
 
 /// The file below /proc/sys. As sysctl(8): the first separator that appears is the one of the name, so that
