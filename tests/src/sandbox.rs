@@ -78,6 +78,11 @@ impl Sandbox {
         &self.bridge
     }
 
+    /// The addresses of that network.
+    pub fn subnet(&self) -> &str {
+        &self.subnet
+    }
+
     /// The address of that bridge: the host, as containers see it.
     pub fn gateway(&self) -> String {
         self.subnet.replace(".0/24", ".1")
@@ -215,7 +220,7 @@ impl Sandbox {
 
 /// A network that no other sandbox has, also of other runs at the same time as far as that can be.
 fn subnet(process: u32, count: u32) -> String {
-    let number = process.wrapping_mul(61).wrapping_add(count) % (1 << 15);
+    let number = process.wrapping_mul(61).wrapping_add(count) % (1 << 14);
     format!("10.{}.{}.0/24", 128 + (number >> 8), number & 0xff)
 }
 
