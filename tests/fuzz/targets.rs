@@ -56,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "compression", run: layers::compressed, seeds: layers::compressed_seeds, words: &[] },
     Target { name: "image-archive", run: image_archive, seeds: image_archives, words: ARCHIVE_WORDS },
     Target { name: "monitor-protocol", run: protocol::fuzz, seeds: monitor_packets, words: &[] },
+    Target { name: "network", run: runtime::network::fuzz, seeds: network_documents, words: NETWORK_WORDS },
 ];
 
 const DOCKERFILE_WORDS: &[&str] = &[
@@ -79,6 +80,17 @@ const DOCKERFILE_WORDS: &[&str] = &[
     "[\"",
     "\", \"",
     "\"]",
+];
+
+const NETWORK_WORDS: &[&str] = &[
+    "\"plugins\":[]",
+    "\"cniVersion\":\"1.0.0\"",
+    "\"cniVersions\":[\"1.1.0\"]",
+    "\"type\":\"../x\"",
+    "\"interface\":9",
+    "::/0",
+    "null",
+    "[[[[[[[[",
 ];
 
 const DOCUMENT_WORDS: &[&str] = &[
@@ -297,4 +309,14 @@ fn monitor_packets() -> Vec<Vec<u8>> {
     let requests =
         [Request::Status, Request::Signal { number: 15 }, Request::Resize { rows: 24, columns: 80 }];
     requests.iter().map(|request| encode_request(request, 1).as_bytes().to_vec()).collect()
+}
+
+fn network_documents() -> Vec<Vec<u8>> {
+    let texts = [
+        r#"{"cniVersion":"1.0.0","name":"n","disableCheck":true,"plugins":[{"type":"bridge","isGateway":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.0.0/16"}]]}},{"type":"portmap","capabilities":{"portMappings":true}}]}"#,
+        r#"{"cniVersion":"0.3.1","name":"n","type":"ptp"}"#,
+        r#"{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":"aa","sandbox":"/n"}],"ips":[{"interface":0,"address":"10.1.0.2/16","gateway":"10.1.0.1"},{"address":"fd00::2/64"}],"routes":[{"dst":"::/0"}],"dns":{"nameservers":["1.1.1.1"]}}"#,
+        r#"{"cniVersion":"1.0.0","code":7,"msg":"no","details":"way"}"#,
+    ];
+    texts.into_iter().map(|text| text.as_bytes().to_vec()).collect()
 }
