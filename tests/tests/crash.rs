@@ -29,7 +29,11 @@ fn rbuild_killed_at_any_moment() {
     kill_often(&sandbox, build, || ids.extend(leaks::names_in(&sandbox.state().join("oci"))));
 
     build().run().succeeds();
-    sandbox.rrun(["run", "--rm", "killed", "cat", "/work/three"]).run().succeeds().stdout_has("one");
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "killed", "cat", "/work/three"])
+        .run()
+        .succeeds()
+        .stdout_has("one");
     sandbox.nothing_remains(&ids);
 }
 
@@ -38,8 +42,18 @@ fn rrun_killed_at_any_moment() {
     needs!("root");
     let sandbox = Sandbox::new();
     sandbox.import_busybox();
-    let run =
-        || sandbox.rrun(["run", "--rm", "busybox", "sh", "-c", "echo x > /file; sleep 0.02; cat /file"]);
+    let run = || {
+        sandbox.rrun([
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "echo x > /file; sleep 0.02; cat /file",
+        ])
+    };
     let mut ids = BTreeSet::new();
     kill_often(&sandbox, run, || ids.extend(leaks::names_in(&sandbox.root().join("containers"))));
 
