@@ -1,40 +1,28 @@
 //! `kill -9` of `rrun run -d` and of monitors at any moment: what is left is found, told truly, and gone after `rm`.
 
 use std::path::Path;
-use std::process::Command as Host;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{Command, Sandbox, eventually, leaks, needs};
+use tests::{Command, Sandbox, eventually, needs};
 
 /// How many moments are tried.
 const KILLS: u32 = 100;
 
-/// A sandbox with a bridge of its own, which goes with it.
+/// A sandbox whose containers can be cleared away.
 struct World {
     sandbox: Sandbox,
-    bridge: String,
-    subnet: String,
 }
 
 impl World {
     fn new() -> World {
         let sandbox = Sandbox::new();
         sandbox.import_busybox();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = std::process::id() * 2 + COUNT.fetch_add(1, Ordering::Relaxed) % 2;
-        let bridge = format!("hullk{:x}", number & 0xff_ffff);
-        let subnet = format!("10.{}.{}.0/24", 192 + number / 256 % 32, number % 256);
-        World { sandbox, bridge, subnet }
+        World { sandbox }
     }
 
     fn rrun(&self, arguments: &[&str]) -> Command {
-        self.sandbox
-            .rrun(arguments)
-            .env("HULL_BRIDGE_NAME", &self.bridge)
-            .env("HULL_BRIDGE_SUBNET", &self.subnet)
-            .deadline(Duration::from_secs(60))
+        self.sandbox.rrun(arguments)
     }
 
     fn containers(&self) -> Vec<String> {
@@ -49,35 +37,16 @@ impl World {
             self.rrun(&["rm", "-f", &id]).run().succeeds();
         }
         assert_eq!(self.containers(), Vec::<String>::new(), "after {moment}");
-        let ports = Path::new("/sys/class/net").join(&self.bridge).join("brif");
         eventually(&format!("nothing is left after {moment}: {:?}", self.sandbox.leaks()), || {
             self.sandbox.leaks().is_empty()
-                && leaks::names_in(&ports).next().is_none()
-                && leaks::names_in(&self.sandbox.state().join("netns")).next().is_none()
         });
-        let rules = Host::new("iptables-save").output().expect("iptables is installed").stdout;
-        let rules = String::from_utf8_lossy(&rules);
-        let subnet = self.subnet.trim_end_matches("0/24");
-        let left = rules.lines().filter(|rule| rule.contains(&format!(" {subnet}")) && rule.contains("/32"));
-        assert_eq!(left.collect::<Vec<_>>(), Vec::<&str>::new(), "rules after {moment}");
-        let addresses = self.sandbox.root().join("cni/networks");
-        for network in leaks::names_in(&addresses) {
-            let folder = addresses.join(network);
-            let taken = leaks::names_in(&folder).filter(|name| name.starts_with("10."));
-            assert_eq!(taken.collect::<Vec<_>>(), Vec::<String>::new(), "addresses after {moment}");
-        }
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = Host::new("ip").args(["link", "delete", &self.bridge]).output();
+        self.sandbox.nothing_remains([]);
     }
 }
 
 #[test]
 fn a_detached_run_killed_at_any_moment_leaves_what_rm_removes() {
-    needs!("root");
+    needs!("root", "cni");
     let world = World::new();
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
@@ -98,12 +67,11 @@ fn a_detached_run_killed_at_any_moment_leaves_what_rm_removes() {
     // And the port is free again.
     run().run().succeeds();
     world.clear("the last run");
-    world.sandbox.nothing_remains(&[]);
 }
 
 #[test]
 fn the_end_of_a_container_whose_monitor_was_killed_is_told_as_unknown() {
-    needs!("root");
+    needs!("root", "cni");
     let world = World::new();
     world.rrun(&["run", "-d", "--name", "lost", "busybox", "sleep", "1000"]).run().succeeds();
     let inspect = |field: &str| {
@@ -125,5 +93,4 @@ fn the_end_of_a_container_whose_monitor_was_killed_is_told_as_unknown() {
     world.rrun(&["start", "lost"]).run().succeeds();
     assert_eq!(inspect("Status"), "running");
     world.clear("a killed monitor");
-    world.sandbox.nothing_remains(&[]);
 }
