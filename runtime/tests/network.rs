@@ -143,6 +143,13 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    /// A failed test may have left its namespace pinned; the rest ends with the host.
+    fn drop(&mut self) {
+        let _ = namespace::remove(&self.netns());
+    }
+}
+
 /// Runs a program on the calling thread's host.
 #[track_caller]
 fn command(program: &str, arguments: &[&str]) -> String {

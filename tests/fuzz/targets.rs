@@ -62,6 +62,7 @@ pub const TARGETS: &[Target] = &[
         seeds: container_logs,
         words: &["\n", " stdout F ", " stderr P ", ":", "2026-08-13T07:07:37.123456789Z"],
     },
+    Target { name: "network", run: runtime::network::fuzz, seeds: network_documents, words: NETWORK_WORDS },
 ];
 
 const DOCKERFILE_WORDS: &[&str] = &[
@@ -85,6 +86,17 @@ const DOCKERFILE_WORDS: &[&str] = &[
     "[\"",
     "\", \"",
     "\"]",
+];
+
+const NETWORK_WORDS: &[&str] = &[
+    "\"plugins\":[]",
+    "\"cniVersion\":\"1.0.0\"",
+    "\"cniVersions\":[\"1.1.0\"]",
+    "\"type\":\"../x\"",
+    "\"interface\":9",
+    "::/0",
+    "null",
+    "[[[[[[[[",
 ];
 
 const DOCUMENT_WORDS: &[&str] = &[
@@ -320,4 +332,14 @@ fn container_logs() -> Vec<Vec<u8>> {
     let lines = [entry("stdout", "F", "hello"), entry("stderr", "P", "be"), entry("stderr", "F", "gun")];
     let long = entry("stdout", "F", &"x".repeat(70_000));
     vec![lines.concat().into_bytes(), [&lines[0], &long, &lines[1]].map(String::as_str).concat().into_bytes()]
+}
+
+fn network_documents() -> Vec<Vec<u8>> {
+    let texts = [
+        r#"{"cniVersion":"1.0.0","name":"n","disableCheck":true,"plugins":[{"type":"bridge","isGateway":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.0.0/16"}]]}},{"type":"portmap","capabilities":{"portMappings":true}}]}"#,
+        r#"{"cniVersion":"0.3.1","name":"n","type":"ptp"}"#,
+        r#"{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":"aa","sandbox":"/n"}],"ips":[{"interface":0,"address":"10.1.0.2/16","gateway":"10.1.0.1"},{"address":"fd00::2/64"}],"routes":[{"dst":"::/0"}],"dns":{"nameservers":["1.1.1.1"]}}"#,
+        r#"{"cniVersion":"1.0.0","code":7,"msg":"no","details":"way"}"#,
+    ];
+    texts.into_iter().map(|text| text.as_bytes().to_vec()).collect()
 }

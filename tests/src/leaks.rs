@@ -33,6 +33,7 @@ impl Snapshot {
         }
         lines.extend(cgroups().into_iter().map(|path| format!("cgroup {}", path.display())));
         lines.extend(names_in(Path::new("/sys/class/net")).map(|name| format!("link {name}")));
+        lines.extend(firewall().into_iter().map(|rule| format!("rule {rule}")));
         for folder in ["/run/netns", "/run/hull/netns"] {
             lines
                 .extend(names_in(Path::new(folder)).map(|name| format!("network namespace {folder}/{name}")));
@@ -59,8 +60,9 @@ impl Snapshot {
     }
 }
 
-/// What of the sandbox at `path` is alive or mounted, in words. `prefix` is how its outside names begin.
-pub fn of_sandbox(path: &Path, prefix: &str) -> Vec<String> {
+/// What of the sandbox at `path` is alive, mounted or connected, in words. `prefix` is how its outside names begin,
+/// `bridge` the bridge of its network.
+pub fn of_sandbox(path: &Path, prefix: &str, bridge: &str) -> Vec<String> {
     let path = path.to_string_lossy();
     let prefix = format!("{prefix}-");
     let mut found = Vec::new();
@@ -73,7 +75,56 @@ pub fn of_sandbox(path: &Path, prefix: &str) -> Vec<String> {
     for cgroup in cgroups().iter().filter(|cgroup| cgroup.to_string_lossy().contains(&prefix)) {
         found.push(format!("cgroup {}", cgroup.display()));
     }
+    let link = Path::new("/sys/class/net").join(bridge);
+    if link.exists() {
+        found.extend(names_in(&link.join("brif")).map(|name| format!("link {name} on {bridge}")));
+        let name = format!("{bridge}\\\"");
+        found.extend(
+            firewall().into_iter().filter(|rule| rule.contains(&name)).map(|rule| format!("rule {rule}")),
+        );
+    }
     found
+}
+
+/// The processes whose arguments, each followed by a NUL, contain `text`.
+pub fn processes_with(text: &str) -> Vec<i32> {
+    let mentions = |process: &Process| read(process.folder.join("cmdline")).contains(text);
+    processes()
+        .filter(|process| !process.is_zombie() && mentions(process))
+        .map(|process| process.pid)
+        .collect()
+}
+
+/// Removes a link of a test, if it is there.
+pub fn remove_link(name: &str) {
+    if Path::new("/sys/class/net").join(name).exists() {
+        let _ = std::process::Command::new("ip").args(["link", "delete", name]).output();
+    }
+}
+
+/// The rules that network plugins made for single containers. Chains and rules that all of them share stay, as those of
+/// docker do.
+fn firewall() -> Vec<String> {
+    let saved = |program: &str| {
+        let output = std::process::Command::new(program).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    };
+    let text = saved("iptables-save") + &saved("ip6tables-save");
+    text.lines().filter(|line| of_one_container(line)).map(str::to_owned).collect()
+}
+
+/// Chains of one container have a hash in their name; a shared chain names a container by its comment or address.
+fn of_one_container(line: &str) -> bool {
+    if let Some(chain) = line.strip_prefix(":CNI-") {
+        let name = chain.split(' ').next().unwrap_or_default();
+        return name
+            .rsplit('-')
+            .next()
+            .is_some_and(|hash| hash.len() >= 20 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+    line.contains("CNI-")
+        && (line.contains("name: ") || line.contains("-A CNI-FORWARD -"))
+        && !line.contains("CNI firewall plugin")
 }
 
 /// Kills, unmounts and removes what [`of_sandbox`] finds, as far as that goes.
@@ -204,6 +255,29 @@ mod tests {
     fn a_snapshot_survives_its_text_form() {
         let snapshot = Snapshot::take();
         assert_eq!(Snapshot::from_text(&snapshot.to_text()), snapshot);
+    }
+
+    #[test]
+    fn rules_of_one_container_are_told_from_shared_ones() {
+        for (line, expected) in [
+            (":CNI-FORWARD - [0:0]", false),
+            (":CNI-HOSTPORT-DNAT - [0:0]", false),
+            (":CNI-DN-0a1b2c3d4e5f60718293a - [0:0]", true),
+            (":CNI-0a1b2c3d4e5f607182930a1b - [0:0]", true),
+            ("-A FORWARD -m comment --comment \"CNI firewall plugin rules\" -j CNI-FORWARD", false),
+            (
+                "-A CNI-FORWARD -m comment --comment \"CNI firewall plugin admin overrides\" -j CNI-ADMIN",
+                false,
+            ),
+            ("-A CNI-FORWARD -s 10.1.0.2/32 -j ACCEPT", true),
+            (
+                "-A POSTROUTING -s 10.1.0.2/32 -m comment --comment \"name: \\\"hull0\\\" id: \\\"ab\\\"\" -j CNI-0a",
+                true,
+            ),
+            ("-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE", false),
+        ] {
+            assert_eq!(of_one_container(line), expected, "{line}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! needs!("root");
 //! let sandbox = Sandbox::new();
 //! sandbox.import_busybox();
-//! sandbox.rrun(["run", "--rm", "busybox", "echo", "hello"]).run().succeeds().stdout_is("hello\n");
+//! sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "echo", "hello"]).run().succeeds().stdout_is("hello\n");
 //! # }
 //! ```
 //!
@@ -30,12 +30,14 @@ mod needs;
 mod programs;
 mod rcri;
 mod sandbox;
+mod terminal;
 
 pub use busybox::busybox_archive;
 pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
 pub use disk::SmallDisk;
-pub use needs::{missing_need, report_skipped};
+pub use needs::{cni_folder, missing_need, report_skipped};
 pub use rcri::Rcri;
 pub use programs::{bin_dir, fault_roci, program, project_dir};
 pub use sandbox::Sandbox;
+pub use terminal::OnTerminal;

@@ -12,7 +12,7 @@ const PEERS: &[&str] =
 
 /// Returns from the test with `skipped: <need> not found` unless this machine has everything named.
 ///
-/// Words: `root`, `cgroup_v1`, `cgroup_v2`, `overlay`, `fault_injection`, and the names of peers such as `crun` or `podman`.
+/// Words: `root`, `cgroup_v1`, `cgroup_v2`, `overlay`, `cni`, `fault_injection`, and the names of peers such as `crun` or `podman`.
 #[macro_export]
 macro_rules! needs {
     ($($word:expr),+ $(,)?) => {
@@ -45,6 +45,7 @@ fn present(word: &str) -> bool {
         "root" => rustix::process::geteuid().is_root(),
         "cgroup_v1" => Path::new("/sys/fs/cgroup/memory/cgroup.procs").exists(),
         "cgroup_v2" => Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        "cni" => on_path("iptables") && on_path("ip") && cni_folder().is_some(),
         "fault_injection" => crate::fault_roci().exists(),
         "overlay" => {
             std::fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("\toverlay\n"))
@@ -52,6 +53,12 @@ fn present(word: &str) -> bool {
         peer if PEERS.contains(&peer) => on_path(peer),
         unknown => panic!("unknown need {unknown:?}: define it in tests/src/needs.rs"),
     }
+}
+
+/// Where the plugins of the CNI project are.
+pub fn cni_folder() -> Option<&'static Path> {
+    let folders = ["/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"].map(Path::new);
+    folders.into_iter().find(|folder| folder.join("bridge").is_file() && folder.join("portmap").is_file())
 }
 
 fn on_path(program: &str) -> bool {

@@ -20,6 +20,8 @@ pub struct Sandbox {
     folder: TempDir,
     prefix: String,
     root: PathBuf,
+    bridge: String,
+    subnet: String,
 }
 
 impl Default for Sandbox {
@@ -35,11 +37,13 @@ impl Sandbox {
     /// If that folder cannot be written.
     pub fn new() -> Sandbox {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("hull-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("hull-test-{process}-{count}");
         let folder = tempfile::Builder::new().prefix(&format!("{prefix}-")).tempdir();
         let folder = folder.expect("the temporary folder can be written");
         let root = folder.path().join("root");
-        let sandbox = Sandbox { folder, prefix, root };
+        let (bridge, subnet) = (format!("hl{process}-{count}"), subnet(process, count));
+        let sandbox = Sandbox { folder, prefix, root, bridge, subnet };
         sandbox.folder("tmp");
         sandbox
     }
@@ -67,6 +71,21 @@ impl Sandbox {
     /// A name that no other test uses, for what lives outside the sandbox: container ids, cgroups, links.
     pub fn name(&self, suffix: &str) -> String {
         format!("{}-{suffix}", self.prefix)
+    }
+
+    /// The bridge of the sandbox's own network, which is there once a container is on it.
+    pub fn bridge(&self) -> &str {
+        &self.bridge
+    }
+
+    /// The addresses of that network.
+    pub fn subnet(&self) -> &str {
+        &self.subnet
+    }
+
+    /// The address of that bridge: the host, as containers see it.
+    pub fn gateway(&self) -> String {
+        self.subnet.replace(".0/24", ".1")
     }
 
     /// Writes a file below the sandbox, with its parents.
@@ -124,6 +143,8 @@ impl Sandbox {
             .env("HULL_ROOT", self.root())
             .env("HULL_STATE", self.state())
             .env("HULL_ROCI", crate::bin_dir().join("roci"))
+            .env("HULL_BRIDGE_NAME", &self.bridge)
+            .env("HULL_BRIDGE_SUBNET", &self.subnet)
             .env("HOME", self.path())
             .env("TMPDIR", self.path().join("tmp"))
             .current_dir(self.path())
@@ -171,13 +192,19 @@ impl Sandbox {
             self.root().join("containers"),
             self.root().join("leases"),
             self.root().join("trash"),
+            self.root().join("cni/results"),
             self.state().join("oci"),
+            self.state().join("netns"),
+            self.state().join("pods"),
             self.path().join("tmp"),
         ];
         for folder in folders {
             let left = leaks::names_in(&folder).collect::<Vec<_>>();
             assert!(left.is_empty(), "left in {}: {left:?}", folder.display());
         }
+        let addresses = self.root().join("cni/networks").join(&self.bridge);
+        let given = leaks::names_in(&addresses).filter(|name| name.starts_with("10.")).collect::<Vec<_>>();
+        assert!(given.is_empty(), "addresses that are still given away: {given:?}");
         let snapshot = leaks::Snapshot::take().to_text();
         for id in ids {
             let leaked = snapshot.lines().find(|line| line.starts_with("cgroup") && line.contains(id));
@@ -187,8 +214,14 @@ impl Sandbox {
 
     /// What of this sandbox is alive or mounted now, in words.
     pub fn leaks(&self) -> Vec<String> {
-        leaks::of_sandbox(self.path(), &self.prefix)
+        leaks::of_sandbox(self.path(), &self.prefix, &self.bridge)
     }
+}
+
+/// A network that no other sandbox has, also of other runs at the same time as far as that can be.
+fn subnet(process: u32, count: u32) -> String {
+    let number = process.wrapping_mul(61).wrapping_add(count) % (1 << 14);
+    format!("10.{}.{}.0/24", 128 + (number >> 8), number & 0xff)
 }
 
 impl Drop for Sandbox {
@@ -199,6 +232,8 @@ impl Drop for Sandbox {
             std::thread::sleep(Duration::from_millis(10));
             leaked = self.leaks();
         }
+        // The bridge stays when its last container is gone, as docker0 does.
+        leaks::remove_link(&self.bridge);
         if leaked.is_empty() {
             return;
         }

@@ -94,8 +94,9 @@ fn what_is_not_built_yet_is_refused_by_name() {
     let sandbox =
         Sandbox::with_context(&[("Dockerfile", "FROM busybox\nRUN --mount=type=tmpfs,target=/t true\n")]);
     build_fails(&sandbox, &["--mount", "Dockerfile:2"]);
-    sandbox.rrun(["run", "-d", "busybox", "true"]).run().fails(125, &["-d"]);
-    sandbox.rrun(["run", "--network", "bridge", "busybox", "true"]).run().fails(125, &["bridge"]);
+    sandbox.rrun(["pause", "x"]).run().fails(125, &["pause", "not available"]);
+    sandbox.rrun(["run", "--restart", "always", "busybox", "true"]).run().fails(125, &["--restart"]);
+    sandbox.rrun(["run", "--network", "mine", "busybox", "true"]).run().fails(125, &["bridge, none or host"]);
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn a_missing_image_is_named() {
     needs!("root");
     let sandbox = Sandbox::new();
     for arguments in [
-        &["run", "--rm", "nothing:9.9", "true"][..],
+        &["run", "--rm", "--network", "none", "nothing:9.9", "true"][..],
         &["rmi", "nothing:9.9"],
         &["inspect", "nothing:9.9"],
         &["history", "nothing:9.9"],
@@ -123,7 +124,8 @@ fn an_image_in_use_stays() {
     let sandbox = Sandbox::new();
     sandbox.import_busybox();
     let script = "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done";
-    let mut running = sandbox.rrun(["run", "--rm", "busybox", "sh", "-c", script]).spawn();
+    let mut running =
+        sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "sh", "-c", script]).spawn();
     running.wait_for_stdout("up");
     let outcome = sandbox.rrun(["rmi", "busybox"]).run();
     assert_ne!(outcome.code(), 0, "{outcome:?}");
@@ -161,7 +163,7 @@ fn corrupt_archives_are_refused_and_change_nothing() {
         outcome.stderr_has(name);
         assert_ne!(outcome.code(), 0, "{name} was imported");
     }
-    sandbox.rrun(["run", "--rm", "busybox", "true"]).run().succeeds();
+    sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "true"]).run().succeeds();
 }
 
 #[test]
@@ -223,7 +225,11 @@ fn a_full_disk_is_an_error_and_no_ruin() {
     }
     fs::remove_file(ballast).expect("it was just made");
     sandbox.store_is_clean();
-    sandbox.rrun(["run", "--rm", "small", "cat", "/small"]).run().succeeds().stdout_is("fits");
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "small", "cat", "/small"])
+        .run()
+        .succeeds()
+        .stdout_is("fits");
 }
 
 /// One member of a hostile archive.

@@ -16,7 +16,7 @@ fn build(sandbox: &Sandbox, flags: &[&str]) -> String {
 
 /// What a shell in the image prints.
 fn inside(sandbox: &Sandbox, script: &str) -> String {
-    let outcome = sandbox.rrun(["run", "--rm", "built", "sh", "-c", script]).run();
+    let outcome = sandbox.rrun(["run", "--rm", "--network", "none", "built", "sh", "-c", script]).run();
     outcome.succeeds();
     outcome.stdout()
 }
@@ -52,9 +52,9 @@ fn instructions_reach_the_image() {
         ("a.txt", "A\n"),
     ]);
     build(&sandbox, &["--build-arg", "WHO=you"]);
-    let outcome = sandbox.rrun(["run", "--rm", "built"]).run();
+    let outcome = sandbox.rrun(["run", "--rm", "--network", "none", "built"]).run();
     outcome.succeeds().stdout_is("hello you you\n1234\n");
-    let look = ["run", "--rm", "--entrypoint", "sh", "built", "-c"];
+    let look = ["run", "--rm", "--network", "none", "--entrypoint", "sh", "built", "-c"];
     let script = "stat -c '%u %g %a' a.txt /srv; cat /docs/one /docs/two; pwd";
     let outcome = sandbox.rrun(look).arg(script).run();
     outcome.succeeds().stdout_is("1234 5 640\n0 0 755\nhello you\n$GREETING\n/srv/app\n");
@@ -367,7 +367,7 @@ fn archives_and_ids_are_written() {
         let other = Sandbox::new();
         let archive = sandbox.path().join(file);
         other.rrun(["load", "-i"]).arg(&archive).run().succeeds();
-        other.rrun(["run", "--rm", "saved:1"]).run().succeeds().stdout_is("x\n");
+        other.rrun(["run", "--rm", "--network", "none", "saved:1"]).run().succeeds().stdout_is("x\n");
     }
     let stdout = sandbox.rbuild(["-q", "--output", "type=oci,dest=-", "context"]).run();
     stdout.succeeds();

@@ -11,7 +11,7 @@ fn build(sandbox: &Sandbox, dockerfile: &str) -> Outcome {
 
 /// What a script prints in a container of `made`.
 fn look(sandbox: &Sandbox, script: &str) -> String {
-    let run = ["run", "--rm", "--entrypoint", "/bin/sh", "made", "-c", script];
+    let run = ["run", "--rm", "--network", "none", "--entrypoint", "/bin/sh", "made", "-c", script];
     let outcome = sandbox.rrun(run).run();
     outcome.succeeds();
     outcome.stdout()

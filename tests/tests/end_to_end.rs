@@ -86,7 +86,7 @@ fn an_image_moves_to_another_machine() {
     let archive = here.path().join("moved.tar");
     here.rrun(["save", "-o"]).arg(&archive).arg("moved:1").run().succeeds();
     there.rrun(["load", "-i"]).arg(&archive).run().succeeds();
-    there.rrun(["run", "--rm", "moved:1"]).run().succeeds().stdout_is("made\n");
+    there.rrun(["run", "--rm", "--network", "none", "moved:1"]).run().succeeds().stdout_is("made\n");
     let id = |sandbox: &Sandbox| {
         let facts = sandbox.rrun(["inspect", "moved:1"]).run().json();
         facts[0]["Id"].as_str().map(str::to_owned).expect("inspect gives an id")
@@ -108,7 +108,9 @@ fn many_at_once_do_not_disturb_each_other() {
         .map(|number| sandbox.rbuild(["-t", &format!("many:{number}"), &format!("context{number}")]).spawn())
         .collect();
     let runs: Vec<Running> = (0..8)
-        .map(|number| sandbox.rrun(["run", "--rm", "busybox", "echo", &number.to_string()]).spawn())
+        .map(|number| {
+            sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "echo", &number.to_string()]).spawn()
+        })
         .collect();
     for (number, run) in runs.into_iter().enumerate() {
         run.wait().succeeds().stdout_is(&format!("{number}\n"));
@@ -117,7 +119,7 @@ fn many_at_once_do_not_disturb_each_other() {
         build.wait().succeeds();
     }
     for number in 0..4 {
-        let run = ["run", "--rm", &format!("many:{number}"), "cat", "/own", "/common"];
+        let run = ["run", "--rm", "--network", "none", &format!("many:{number}"), "cat", "/own", "/common"];
         sandbox.rrun(run).run().succeeds().stdout_is(&format!("{number}\ncommon\n"));
     }
     sandbox.nothing_remains(&[]);

@@ -16,7 +16,9 @@ fn the_engine_recovers_from_each() {
     sandbox.import_busybox();
     let mut ids = Vec::new();
     for fault in faults() {
-        let run = sandbox.rrun(["run", "--rm", "busybox", "true"]).env("HULL_ROCI", fault_roci());
+        let run = sandbox
+            .rrun(["run", "--rm", "--network", "none", "busybox", "true"])
+            .env("HULL_ROCI", fault_roci());
         let outcome = run.env("HULL_FAULT", &fault).run();
         ids.extend(leaks::names_in(&sandbox.root().join("containers")));
         // Points of other verbs are not reached; where one is, the failure is ours, or the kill is seen as one.
@@ -27,6 +29,10 @@ fn the_engine_recovers_from_each() {
         }
         eventually(&format!("all ended after fault {fault}"), || sandbox.leaks().is_empty());
     }
-    sandbox.rrun(["run", "--rm", "busybox", "echo", "ok"]).run().succeeds().stdout_is("ok\n");
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "busybox", "echo", "ok"])
+        .run()
+        .succeeds()
+        .stdout_is("ok\n");
     sandbox.nothing_remains(&ids);
 }

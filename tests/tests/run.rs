@@ -1,8 +1,7 @@
 //! `rrun run` in the foreground: streams, terminals, signals, exit codes, and what stays afterwards.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Read;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,9 +9,7 @@ use runtime::monitor::client::{Client, ClientError};
 use runtime::monitor::protocol::{ErrorKind, Phase, Subject};
 use runtime::process::Exit;
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use tests::{Canary, Command, Sandbox, eventually, leaks, needs};
+use tests::{Canary, Command, OnTerminal, Sandbox, eventually, leaks, needs};
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -20,9 +17,10 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// `rrun run --rm busybox sh -c script`.
+/// `rrun run --rm busybox sh -c script`, without network unless the options say otherwise.
 fn shell(sandbox: &Sandbox, options: &[&str], script: &str) -> Command {
-    sandbox.rrun(["run", "--rm"]).args(options).args(["busybox", "sh", "-c", script])
+    let network: &[&str] = if options.contains(&"--network") { &[] } else { &["--network", "none"] };
+    sandbox.rrun(["run", "--rm"]).args(network).args(options).args(["busybox", "sh", "-c", script])
 }
 
 #[test]
@@ -31,13 +29,28 @@ fn exit_codes_are_dockers() {
     let sandbox = sandbox();
     shell(&sandbox, &[], "exit 7").run().exits(7);
     shell(&sandbox, &[], "sh -c 'kill -9 $$'; exit $?").run().exits(137);
-    sandbox.rrun(["run", "--rm", "busybox", "no-such-program"]).run().fails(127, &["no-such-program"]);
-    sandbox.rrun(["run", "--rm", "busybox", "/etc"]).run().fails(126, &["/etc"]);
-    sandbox.rrun(["run", "--rm", "-u", "nobody-here", "busybox", "id"]).run().fails(125, &["nobody-here"]);
-    sandbox.rrun(["run", "--rm", "-w", "relative", "busybox", "id"]).run().fails(125, &["--workdir"]);
-    sandbox.rrun(["run", "--rm", "busybox"]).run().fails(125, &["no command"]);
-    sandbox.rrun(["run", "--rm", "--privileged", "busybox", "id"]).run().fails(125, &["--privileged"]);
-    sandbox.rrun(["run", "--rm", "busybo", "id"]).run().fails(125, &["busybo:latest", "busybox:latest"]);
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "busybox", "no-such-program"])
+        .run()
+        .fails(127, &["no-such-program"]);
+    sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "/etc"]).run().fails(126, &["/etc"]);
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "-u", "nobody-here", "busybox", "id"])
+        .run()
+        .fails(125, &["nobody-here"]);
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "-w", "relative", "busybox", "id"])
+        .run()
+        .fails(125, &["--workdir"]);
+    sandbox.rrun(["run", "--rm", "--network", "none", "busybox"]).run().fails(125, &["no command"]);
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "--privileged", "busybox", "id"])
+        .run()
+        .fails(125, &["--privileged"]);
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "busybo", "id"])
+        .run()
+        .fails(125, &["busybo:latest", "busybox:latest"]);
     sandbox.nothing_remains([]);
 }
 
@@ -47,14 +60,15 @@ fn much_data_goes_both_ways_unchanged() {
     let sandbox = sandbox();
     let data: Vec<u8> =
         (0..8u32 << 20).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let outcome = sandbox.rrun(["run", "--rm", "-i", "busybox", "cat"]).stdin(data.clone()).run();
+    let outcome =
+        sandbox.rrun(["run", "--rm", "--network", "none", "-i", "busybox", "cat"]).stdin(data.clone()).run();
     assert_eq!(outcome.succeeds().stdout_bytes(), data);
 
     // Files on both sides, the output one opened for appending, which takes no splice.
     let input = File::open(sandbox.write("input", &data)).expect("just written");
     let output = sandbox.write("output", "before ");
     let appending = File::options().append(true).open(&output).expect("just written");
-    let mut command = sandbox.rrun(["run", "--rm", "-i", "busybox", "cat"]);
+    let mut command = sandbox.rrun(["run", "--rm", "--network", "none", "-i", "busybox", "cat"]);
     let status = command.inner().stdin(input).stdout(appending).status().expect("rrun is there");
     assert!(status.success());
     let written = std::fs::read(&output).expect("just written");
@@ -87,7 +101,7 @@ fn output_and_errors_stay_apart_and_a_reader_that_leaves_ends_the_writer() {
     outcome.succeeds().stdout_is("out\n").stderr_has("err");
 
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
-    let mut command = sandbox.rrun(["run", "--rm", "busybox", "yes"]);
+    let mut command = sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "yes"]);
     let mut child =
         command.inner().stdin(Stdio::null()).stdout(writer).stderr(Stdio::null()).spawn().expect("rrun");
     drop(command);
@@ -103,7 +117,7 @@ fn a_slow_reader_gets_everything_and_is_waited_for() {
     needs!("root");
     let sandbox = sandbox();
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
-    let mut command = sandbox.rrun(["run", "--rm", "busybox", "seq", "100000"]);
+    let mut command = sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "seq", "100000"]);
     let mut child = command.inner().stdin(Stdio::null()).stdout(writer).spawn().expect("rrun");
     drop(command);
     let mut seen = Vec::new();
@@ -173,13 +187,16 @@ fn options_reach_the_container() {
     run(&["--network", "none"], "ls /sys/class/net").stdout_is("lo\n");
     let host = leaks::names_in(std::path::Path::new("/sys/class/net")).count();
     run(&["--network", "host"], "ls /sys/class/net | wc -l").stdout_is(&format!("{host}\n"));
-    sandbox.rrun(["run", "--rm", "--entrypoint", "echo", "busybox", "-n", "x"]).run().stdout_is("x");
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "--entrypoint", "echo", "busybox", "-n", "x"])
+        .run()
+        .stdout_is("x");
     run(&["--memory", "32m", "--cpus", "0.5"], "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max")
         .succeeds()
         .stdout_has("33554432")
         .stdout_has("50000");
     sandbox
-        .rrun(["run", "--rm", "-v", &bind, "-v", &read_only, "busybox", "id"])
+        .rrun(["run", "--rm", "--network", "none", "-v", &bind, "-v", &read_only, "busybox", "id"])
         .run()
         .fails(125, &["duplicate", "/data"]);
 }
@@ -196,7 +213,9 @@ fn a_read_only_volume_is_so_with_all_that_is_mounted_in_it() {
     let volume = format!("{}:/tree:ro", sandbox.path().join("tree").display());
     let script =
         "(echo x > /tree/file) 2>/dev/null || (echo x > /tree/inner/file) 2>/dev/null || echo refused";
-    let outcome = sandbox.rrun(["run", "--rm", "-v", &volume, "busybox", "sh", "-c", script]).run();
+    let outcome = sandbox
+        .rrun(["run", "--rm", "--network", "none", "-v", &volume, "busybox", "sh", "-c", script])
+        .run();
     rustix::mount::unmount(&inner, rustix::mount::UnmountFlags::DETACH).expect("no longer needed");
     outcome.succeeds().stdout_is("refused\n");
 }
@@ -217,12 +236,20 @@ fn what_an_image_says_stays_inside_it() {
     );
     sandbox.write("context/Dockerfile", dockerfile);
     sandbox.rbuild(["-q", "-t", "linked", "context"]).run().succeeds();
-    sandbox.rrun(["run", "--rm", "linked"]).run().succeeds().stdout_is(&format!(
+    sandbox.rrun(["run", "--rm", "--network", "none", "linked"]).run().succeeds().stdout_is(&format!(
         "uid=1000(app) gid=1000(app) groups=55(extra),1000(app)\n{outside}/deep\n/data\n/volume/made\nx y /home/app\n"
     ));
     // A given entry point discards the image's command; words replace it.
-    sandbox.rrun(["run", "--rm", "--entrypoint", "id", "linked", "-u"]).run().succeeds().stdout_is("1000\n");
-    sandbox.rrun(["run", "--rm", "-u", "0", "linked", "id -u"]).run().succeeds().stdout_is("0\n");
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "--entrypoint", "id", "linked", "-u"])
+        .run()
+        .succeeds()
+        .stdout_is("1000\n");
+    sandbox
+        .rrun(["run", "--rm", "--network", "none", "-u", "0", "linked", "id -u"])
+        .run()
+        .succeeds()
+        .stdout_is("0\n");
     canary.is_untouched();
 }
 
@@ -230,8 +257,11 @@ fn what_an_image_says_stays_inside_it() {
 fn a_container_that_is_kept_can_be_removed_by_name_and_id() {
     needs!("root");
     let sandbox = sandbox();
-    sandbox.rrun(["run", "--name", "kept", "busybox", "true"]).run().succeeds();
-    sandbox.rrun(["run", "--name", "kept", "busybox", "true"]).run().fails(125, &["\"kept\"", "in use"]);
+    sandbox.rrun(["run", "--network", "none", "--name", "kept", "busybox", "true"]).run().succeeds();
+    sandbox
+        .rrun(["run", "--network", "none", "--name", "kept", "busybox", "true"])
+        .run()
+        .fails(125, &["\"kept\"", "in use"]);
     sandbox.rrun(["rmi", "busybox"]).run().exits(1);
     sandbox.rrun(["rm", "kept"]).run().succeeds().stdout_is("kept\n");
     sandbox.rrun(["rm", "kept"]).run().fails(1, &["no such container", "kept"]);
@@ -258,7 +288,7 @@ fn a_killed_monitor_takes_its_container_along() {
     running.signal(Signal::KILL);
     running.wait().exits(137);
     eventually("the container is gone", || sandbox.leaks().is_empty());
-    sandbox.rrun(["run", "--rm", "busybox", "true"]).run().succeeds();
+    sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "true"]).run().succeeds();
     sandbox.nothing_remains(&ids);
 }
 
@@ -285,63 +315,6 @@ fn callers_reach_the_monitor() {
     assert!(Client::connect(&socket).is_err());
 }
 
-/// A terminal and `rrun` on it, as the leader of a session whose terminal it is.
-struct OnTerminal {
-    master: File,
-    slave: OwnedFd,
-    child: std::process::Child,
-    seen: String,
-}
-
-impl OnTerminal {
-    fn start(sandbox: &Sandbox, arguments: &[&str]) -> OnTerminal {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        grantpt(&master).expect("a terminal");
-        unlockpt(&master).expect("a terminal");
-        let size = Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&master, size).expect("a size");
-        let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("a plain name");
-        let slave = File::options().read(true).write(true).open(name).expect("the terminal");
-        let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
-        let mut command =
-            sandbox.command("setsid").args(["--ctty", "--wait"]).arg(tests::program("rrun")).args(arguments);
-        let child =
-            command.inner().stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid is there");
-        OnTerminal { master: master.into(), slave: slave.into(), child, seen: String::new() }
-    }
-
-    fn send(&mut self, text: &[u8]) {
-        self.master.write_all(text).expect("the terminal is open");
-    }
-
-    /// Reads until everything seen so far contains `text`.
-    fn expect(&mut self, text: &str) {
-        let mut chunk = [0; 1000];
-        while !self.seen.contains(text) {
-            let mut polled = [rustix::event::PollFd::new(&self.master, rustix::event::PollFlags::IN)];
-            let patience = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
-            let ready = rustix::event::poll(&mut polled, Some(&patience)).expect("a poll");
-            assert!(ready > 0, "{text:?} was never seen, only {:?}", self.seen);
-            let count = self.master.read(&mut chunk).expect("the slave is open");
-            self.seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
-        }
-    }
-
-    fn is_raw(&self) -> bool {
-        !tcgetattr(self.slave.as_fd()).expect("a terminal").local_modes.contains(LocalModes::ICANON)
-    }
-
-    /// Waits for the end; the terminal is as it was.
-    fn ends(mut self) -> i32 {
-        eventually("the program on the terminal ended", || {
-            self.child.try_wait().expect("our child").is_some()
-        });
-        assert!(!self.is_raw(), "the terminal stays raw");
-        self.child.wait().expect("our child").code().expect("setsid exits")
-    }
-}
-
 #[test]
 fn a_terminal_is_raw_has_a_size_and_comes_back() {
     needs!("root");
@@ -349,15 +322,17 @@ fn a_terminal_is_raw_has_a_size_and_comes_back() {
     let script = "tty; stty size; echo term=$TERM; read line; echo \"got $line\"; \
                   until stty size | grep '44 111'; do sleep 0.02; done; \
                   trap 'exit 5' INT; echo waiting; while :; do sleep 0.02; done";
-    let mut on = OnTerminal::start(&sandbox, &["run", "--rm", "-it", "busybox", "sh", "-c", script]);
+    let mut on = OnTerminal::start(
+        &sandbox,
+        &["run", "--rm", "--network", "none", "-it", "busybox", "sh", "-c", script],
+    );
     on.expect("/dev/pts/0");
     on.expect("33 99");
     on.expect("term=xterm");
     assert!(on.is_raw());
     on.send(b"typed\r");
     on.expect("got typed");
-    let size = Winsize { ws_row: 44, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&on.master, size).expect("a size");
+    on.resize(44, 111);
     on.expect("44 111");
     on.expect("waiting");
     on.send(b"\x03");
@@ -369,10 +344,20 @@ fn a_terminal_is_raw_has_a_size_and_comes_back() {
 fn a_terminal_comes_back_after_failures_and_signals() {
     needs!("root");
     let sandbox = sandbox();
-    assert_eq!(OnTerminal::start(&sandbox, &["run", "--rm", "-it", "busybox", "no-such"]).ends(), 127);
-    assert_eq!(OnTerminal::start(&sandbox, &["run", "--rm", "-t", "busybox", "true"]).ends(), 0);
+    assert_eq!(
+        OnTerminal::start(&sandbox, &["run", "--rm", "--network", "none", "-it", "busybox", "no-such"])
+            .ends(),
+        127
+    );
+    assert_eq!(
+        OnTerminal::start(&sandbox, &["run", "--rm", "--network", "none", "-t", "busybox", "true"]).ends(),
+        0
+    );
     let script = "trap 'exit 6' TERM; echo up; while :; do sleep 0.02; done";
-    let mut on = OnTerminal::start(&sandbox, &["run", "--rm", "-it", "busybox", "sh", "-c", script]);
+    let mut on = OnTerminal::start(
+        &sandbox,
+        &["run", "--rm", "--network", "none", "-it", "busybox", "sh", "-c", script],
+    );
     on.expect("up");
     let ids: Vec<String> = leaks::names_in(&sandbox.root().join("containers")).collect();
     let socket = sandbox.state().join("pods").join(&ids[0]).join("monitor.sock");
@@ -380,7 +365,7 @@ fn a_terminal_comes_back_after_failures_and_signals() {
         .and_then(|mut client| client.signal(Subject::First, 15, false))
         .expect("the monitor listens");
     assert_eq!(on.ends(), 6);
-    let refused = sandbox.rrun(["run", "--rm", "-it", "busybox", "true"]).run();
+    let refused = sandbox.rrun(["run", "--rm", "--network", "none", "-it", "busybox", "true"]).run();
     refused.fails(125, &["TTY"]);
     sandbox.nothing_remains(&ids);
 }

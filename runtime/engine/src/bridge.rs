@@ -108,16 +108,25 @@ impl Bridge {
         Ok(NetworkConfig::parse(list.to_string().as_bytes(), Path::new("(the network of rrun)"))?)
     }
 
-    /// Without addresses of IPv6 a container cannot be reached by an address of IPv6.
+    /// What cannot be led to a container: anything of IPv6 where that has no such address, and the loopback of IPv6,
+    /// from which the kernel leads nothing elsewhere (there is no `route_localnet`).
     fn check_ports(&self, ports: &[PortMapping]) -> Result<()> {
         let has_ipv6 = self.subnets.iter().any(Subnet::is_ipv6);
-        match ports.iter().filter_map(|port| port.host_ip).find(|address| address.is_ipv6() && !has_ipv6) {
-            Some(address) => Err(Error::Invalid(format!(
-                "cannot publish a port on {address}: the network {} has no IPv6, give it a subnet with --bridge-subnet {},fd00:...::/64",
-                self.name, self.subnets[0],
-            ))),
-            None => Ok(()),
+        for address in ports.iter().filter_map(|port| port.host_ip).filter(|address| address.is_ipv6()) {
+            let reason = if address.is_loopback() {
+                "the kernel leads nothing from the loopback of IPv6 to a container, publish on 127.0.0.1"
+                    .to_owned()
+            } else if has_ipv6 {
+                continue;
+            } else {
+                let (name, subnet) = (&self.name, self.subnets[0]);
+                format!(
+                    "the network {name} has no IPv6, give it a subnet with --bridge-subnet {subnet},fd00:...::/64"
+                )
+            };
+            return Err(Error::Invalid(format!("cannot publish a port on {address}: {reason}")));
         }
+        Ok(())
     }
 
     /// Before the bridge is made for the first time: are its addresses in use?
@@ -186,15 +195,17 @@ mod tests {
 
     #[test]
     fn an_address_of_ipv6_needs_a_subnet_of_ipv6() {
-        let port = PortMapping {
+        let port = |address: &str| PortMapping {
             host_port: 80,
             container_port: 80,
             protocol: runtime::network::Protocol::Tcp,
-            host_ip: Some("::1".parse().unwrap()),
+            host_ip: Some(address.parse().unwrap()),
         };
-        let refused = bridge("10.9.0.0/16").unwrap().check_ports(std::slice::from_ref(&port)).unwrap_err();
-        assert!(refused.to_string().contains("--bridge-subnet 10.9.0.0/16,"), "{refused}");
-        bridge("10.9.0.0/16,fd00::/64").unwrap().check_ports(&[port]).unwrap();
+        let refused = bridge("10.9.0.0/16").unwrap().check_ports(&[port("::")]).unwrap_err().to_string();
+        assert!(refused.contains("--bridge-subnet 10.9.0.0/16,"), "{refused}");
+        let both = bridge("10.9.0.0/16,fd00::/64").unwrap();
+        both.check_ports(&[port("::"), port("127.0.0.1")]).unwrap();
+        assert!(both.check_ports(&[port("::1")]).unwrap_err().to_string().contains("127.0.0.1"));
     }
 
     #[test]

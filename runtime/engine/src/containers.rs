@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use image::store::{Store, remove_tree};
+use runtime::monitor::client::Client;
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
@@ -153,12 +154,17 @@ impl Containers {
                 Error::Remains { id: short(&held.id).to_owned(), source: Box::new(source) }
             })?;
         }
-        self.remove_socket(&held.id)?;
+        self.end_monitor(&held.id)?;
         Ok(runtime::network::release(&network_file(&held.path))?)
     }
 
-    fn remove_socket(&self, id: &str) -> Result<()> {
+    /// A monitor without our lock has no container: its caller was killed before it asked for one.
+    fn end_monitor(&self, id: &str) -> Result<()> {
         let socket = self.socket(id);
+        if let Ok(mut client) = Client::connect(&socket) {
+            // It would end by itself, if later.
+            let _ = client.shutdown();
+        }
         files::remove_file(&socket)?;
         socket.parent().map_or(Ok(()), files::remove_folder)
     }

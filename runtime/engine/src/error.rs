@@ -82,6 +82,12 @@ pub enum Error {
         /// As asked for.
         name: String,
     },
+    /// What was asked for needs a container that runs.
+    #[error("container {name} is not running")]
+    NotRunning {
+        /// What people call it.
+        name: String,
+    },
     /// It is Kubernetes' container.
     #[error(
         "container {name} belongs to the pod {pod} of Kubernetes, which would only make it again: use --cri to insist"
@@ -183,7 +189,7 @@ impl Error {
         match self {
             Error::Missing { .. } => Kind::NotFound,
             Error::NameTaken { .. } | Error::PortTaken { .. } => Kind::Exists,
-            Error::Running { .. } | Error::OfPod { .. } => Kind::InvalidState,
+            Error::Running { .. } | Error::NotRunning { .. } | Error::OfPod { .. } => Kind::InvalidState,
             Error::Ambiguous { .. } | Error::Invalid(_) | Error::User(_) => Kind::Invalid,
             Error::Newer { .. } | Error::Damaged { .. } => Kind::Record,
             Error::Left { failure, .. } => failure.kind(),

@@ -9,11 +9,15 @@ use std::path::Path;
 use runtime::monitor::client::Client;
 use runtime::monitor::detached::Detached;
 use runtime::monitor::protocol::{Create, CreateFlags};
+use runtime::monitor::status_record::StatusRecord;
 
 use crate::containers::{Containers, network_file};
 use crate::error::{Error, Result};
 use crate::folder::Held;
 use crate::record::{NetworkMode, Record};
+
+/// Docker's exit code of a container that could not be started, where it is no matter of its command.
+const OTHER_FAILURE: u8 = 128;
 
 /// Where the log of a container outside of Kubernetes is.
 pub fn log_file(folder: &Path) -> std::path::PathBuf {
@@ -23,7 +27,8 @@ pub fn log_file(folder: &Path) -> std::path::PathBuf {
 /// Starts a monitor and has it make the container up to its gate. The container is killed if this process ends before
 /// it was started.
 ///
-/// After a failure there is no monitor, and what it was to release may be released already.
+/// After a failure there is no monitor, what it was to release may be released already, and a container without --rm has
+/// the reason on record.
 pub fn create(containers: &Containers, record: &Record, held: &Held, root: &OwnedFd) -> Result<Client> {
     let mut client = Detached {
         id: record.id.clone(),
@@ -58,9 +63,22 @@ pub fn create(containers: &Containers, record: &Record, held: &Held, root: &Owne
         Err(error) => {
             // It answers when it has released everything, or is gone, which is as good.
             let _ = client.shutdown();
-            Err(error.into())
+            let error = Error::from(error);
+            if !record.remove {
+                note_failure(&error, &held.path)?;
+            }
+            Err(error)
         }
     }
+}
+
+/// Writes down why a container that stays could not be made, as the monitor does for one that could not be started.
+fn note_failure(error: &Error, folder: &Path) -> Result<()> {
+    let code = match error.exit_code() {
+        code @ (126 | 127) => code,
+        _ => OTHER_FAILURE,
+    };
+    Ok(StatusRecord::failed(code, error.to_string())?.write(folder)?)
 }
 
 /// Runs the command of a container that [`create`] made. After a failure the container is gone.

@@ -20,6 +20,7 @@
 
 pub mod bridge;
 mod containers;
+pub mod control;
 mod error;
 pub mod exec;
 mod files;

@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::ops::RangeInclusive;
 
 use runtime::network::{PortMapping, Protocol};
 
@@ -27,22 +28,31 @@ pub fn check_free(ports: &[PortMapping]) -> Result<()> {
     Ok(())
 }
 
-/// A free port of the host's ephemeral range, in `address` or everywhere.
-pub fn choose(address: Option<IpAddr>, protocol: Protocol, taken: &[PortMapping]) -> Result<u16> {
+/// The first free port of `range` on `address`, or everywhere.
+pub fn choose(
+    address: Option<IpAddr>,
+    protocol: Protocol,
+    range: RangeInclusive<u16>,
+    taken: &[PortMapping],
+) -> Result<u16> {
+    let (first, last) = (*range.start(), *range.end());
+    let free = range.into_iter().find(|port| is_free(*port, address, protocol, taken));
+    free.ok_or_else(|| Error::Invalid(format!("all ports from {first} to {last} are in use")))
+}
+
+/// A free port of the host's ephemeral range on `address`, or everywhere: the first one after some place in it.
+pub fn choose_ephemeral(address: Option<IpAddr>, protocol: Protocol, taken: &[PortMapping]) -> Result<u16> {
     let (first, last) = ephemeral_range();
-    let count = u32::from(last - first) + 1;
-    let mut bytes = [0; 4];
+    let mut bytes = [0; 2];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| Error::Random(errno.into()))?;
-    let start = u32::from_le_bytes(bytes) % count;
-    for step in 0..count {
-        let host_port = first + u16::try_from((start + step) % count).unwrap_or(0);
-        let port = PortMapping { host_port, container_port: 1, protocol, host_ip: address };
-        if !taken.iter().any(|other| conflict(&port, other)) && listen(&port).is_ok() {
-            return Ok(host_port);
-        }
-    }
-    Err(Error::Invalid(format!("all ports from {first} to {last} are in use")))
+    let start = first + u16::from_le_bytes(bytes) % (last - first);
+    choose(address, protocol, start..=last, taken).or_else(|_| choose(address, protocol, first..=last, taken))
+}
+
+fn is_free(host_port: u16, host_ip: Option<IpAddr>, protocol: Protocol, taken: &[PortMapping]) -> bool {
+    let port = PortMapping { host_port, container_port: 1, protocol, host_ip };
+    !taken.iter().any(|other| conflict(&port, other)) && listen(&port).is_ok()
 }
 
 /// Would both listen on the same port of the same address?
@@ -120,8 +130,10 @@ mod tests {
     #[test]
     fn a_chosen_port_is_of_the_ephemeral_range() {
         let (first, last) = ephemeral_range();
-        let chosen = choose(None, Protocol::Tcp, &[]).unwrap();
+        let chosen = choose_ephemeral(None, Protocol::Tcp, &[]).unwrap();
         assert!((first..=last).contains(&chosen));
+        let taken = port(chosen, Some("127.0.0.1"));
+        assert!(choose(None, Protocol::Tcp, chosen..=chosen, &[taken]).is_err());
         assert_eq!(shown(&port(chosen, Some("::1"))), format!("[::1]:{chosen}/tcp"));
     }
 }

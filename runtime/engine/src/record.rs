@@ -193,6 +193,15 @@ impl Record {
         }
     }
 
+    /// The name that it has for itself.
+    pub fn shown_hostname(&self) -> String {
+        match (&self.hostname, self.network) {
+            (Some(name), _) => name.clone(),
+            (None, NetworkMode::Host) => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            (None, _) => short(&self.id).to_owned(),
+        }
+    }
+
     /// Replaces the record in `folder`.
     pub fn write(&self, folder: &Path) -> Result<()> {
         // What goes when it ends need not outlive a power cut, which ends it.

@@ -32,7 +32,8 @@ impl Containers {
 
     /// Frees what is left of a container that stays, and writes down that nobody saw its end.
     pub fn bury(&self, held: &Held) -> Result<()> {
-        let left = self.runtime_state().join(&held.id).exists() || network_file(&held.path).exists();
+        let traces = [self.runtime_state().join(&held.id), network_file(&held.path), self.socket(&held.id)];
+        let left = traces.iter().any(|path| path.exists());
         let status = StatusRecord::read(&held.path)?.filter(|status| !status.has_ended());
         if left || status.is_some() {
             self.release(held)?;

@@ -129,9 +129,14 @@ pub fn size(bytes: u64) -> String {
 /// An age in docker's words: `About an hour ago`.
 pub fn since(time: Option<Timestamp>) -> String {
     match time.filter(|time| time.seconds > ZERO_TIME) {
-        Some(time) => format!("{} ago", duration(Timestamp::now().seconds - time.seconds)),
+        Some(time) => format!("{} ago", age(Some(time))),
         None => "N/A".into(),
     }
+}
+
+/// How long ago that was: `5 minutes`.
+pub fn age(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| "N/A".into(), |time| duration(Timestamp::now().seconds - time.seconds))
 }
 
 /// A point in time as docker prints it: `2026-11-21 01:33:45 +0000 UTC`.

@@ -4,9 +4,11 @@
 //! `runtime`. An error is printed here, once, as `rrun: <operation> <object>: <cause>`. Exit codes are docker's:
 //! 1 for a verb that failed, 125 for a command line that cannot be understood; `run` has more (see its file).
 
+mod attachment;
 mod cli;
 mod format;
 mod options;
+mod session;
 
 use std::{
     io::{self, Write},
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&format!("{error:#}"));
+            report_error(&error);
             ExitCode::from(1)
         }
     }
@@ -57,6 +59,17 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     report(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
     ExitCode::from(OUR_FAILURE)
+}
+
+/// Prints an error with its causes, each once: some libraries say a cause in the message above it as well.
+fn report_error(error: &anyhow::Error) {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    report(&text);
 }
 
 fn report(message: &str) {

@@ -49,3 +49,19 @@ pub use loopback::bring_up_loopback;
 pub use plugins::Plugins;
 pub use result::{Dns, Interface, NetworkResult};
 pub use verbs::status;
+
+/// Entry point of the fuzzer: what may be read from a configuration file, and from a plugin.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Ok(config) = NetworkConfig::parse(bytes, "fuzz".as_ref()) {
+        assert!(names::is_name(config.name()) && !config.plugins().is_empty());
+        assert!(config.plugins().iter().all(|plugin| names::is_name(&plugin.name)));
+        let again = NetworkConfig::parse(config.text().as_bytes(), "fuzz".as_ref());
+        assert_eq!(again.ok().as_ref(), Some(&config));
+    }
+    if let Ok(result) = NetworkResult::parse(bytes, "1.0.0") {
+        assert!(result.raw.is_object() && result.primary_first().len() <= result.addresses.len());
+    }
+    let shown = error::printable(bytes, 100);
+    assert!(!shown.chars().any(char::is_control));
+}

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use engine::Containers;
 
 use super::{Global, each, print};
 
@@ -18,9 +17,10 @@ pub struct Arguments {
 }
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let store = global.store()?;
     // A container whose monitor was killed no longer uses its image.
-    Containers::new(&store, &global.state()).sweep()?;
+    let containers = global.unswept_containers()?;
+    containers.sweep()?;
+    let store = containers.store();
     each(&arguments.images, |name| {
         let removed =
             store.remove(name, arguments.force).with_context(|| format!("cannot remove image {name}"))?;

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use engine::Containers;
 use image::store::CheckReport;
 
 use super::{Global, print};
@@ -24,9 +23,9 @@ pub struct CheckArguments {
 
 pub fn run(global: &Global, verb: &Verb) -> Result<u8> {
     let Verb::Check(CheckArguments { repair }) = verb;
-    let store = global.store()?;
     // What a killed monitor left is freed by whoever comes next; a check is not needed for that, nor disturbed by it.
-    let containers = Containers::new(&store, &global.state());
+    let containers = global.unswept_containers()?;
+    let store = containers.store();
     containers.sweep()?;
     containers.sweep_builds()?;
     let report =

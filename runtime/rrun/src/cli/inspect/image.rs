@@ -1,47 +1,12 @@
-//! `rrun inspect`: docker's JSON about images.
+//! Docker's JSON about an image.
 
-use anyhow::{Context, Result};
-use clap::Args;
-use image::{
-    reference::Reference,
-    store::{Image, Store},
-};
+use anyhow::Result;
+use image::reference::Reference;
+use image::store::{Image, Store};
 use serde_json::{Value, json};
 
-use super::{Global, each, print};
-use crate::format::Template;
-
-/// Options of `inspect`.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    /// Names or ids of images
-    #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<String>,
-    /// Print by a template of fields such as '{{.Config.Cmd}}' or '{{json .RootFS.Layers}}', or 'json'
-    #[arg(short, long, value_name = "TEMPLATE")]
-    format: Option<String>,
-}
-
-pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let store = global.store()?;
-    let template = arguments.format.as_deref().map(Template::parse).transpose()?;
-    let mut found = Vec::new();
-    let code = each(&arguments.images, |name| {
-        let image = store.find(name).with_context(|| format!("cannot inspect {name}"))?;
-        let described = describe(&store, &image)?;
-        match &template {
-            Some(template) => print(&template.rows(&[described])?)?,
-            None => found.push(described),
-        }
-        Ok(())
-    })?;
-    if template.is_none() {
-        print(&format!("{}\n", serde_json::to_string_pretty(&found)?))?;
-    }
-    Ok(code)
-}
-
-fn describe(store: &Store, image: &Image) -> Result<Value> {
+/// Everything about `image`.
+pub fn describe(store: &Store, image: &Image) -> Result<Value> {
     let config = &image.config;
     let mut digests: Vec<String> =
         image.names.iter().map(|name| format!("{}@{}", name.familiar_repository(), image.manifest)).collect();

@@ -1,9 +1,14 @@
 //! Values of `run`'s options, from what was typed to checked plain data. Nothing here touches a file except
 //! [`environment`], which reads the files that `--env-file` names.
 
+pub mod moment;
+pub mod publish;
+pub mod settings;
+
 use std::path::{Component, Path, PathBuf};
 
-use runtime::spec::from_image::{Bind, Network};
+use engine::NetworkMode;
+use runtime::spec::from_image::Bind;
 
 /// The smallest memory limit in bytes: below it not even the set-up of a container fits.
 const LEAST_MEMORY: u64 = 6 << 20;
@@ -11,8 +16,14 @@ const LEAST_MEMORY: u64 = 6 << 20;
 /// Longest file of variables in bytes.
 const LARGEST_ENV_FILE: u64 = 1 << 20;
 
-/// A number of bytes with an optional unit: `64m`, `1.5g`, `8388608`, `512kb`.
+/// A memory limit: `64m`, `1.5g`, `8388608`, `512kb`.
 pub fn memory(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text)?;
+    if bytes < LEAST_MEMORY { Err("the minimum is 6m".to_owned()) } else { Ok(bytes) }
+}
+
+/// A number of bytes with an optional unit.
+fn bytes(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let number = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let shift = match lower[number.len()..].trim_end_matches('b') {
@@ -25,11 +36,8 @@ pub fn memory(text: &str) -> Result<u64, String> {
     };
     let value: f64 = number.parse().map_err(|_| "expected a number like 64m or 1.5g".to_owned())?;
     let bytes = value * (1u64 << shift) as f64;
-    if !bytes.is_finite() || bytes >= i64::MAX as f64 {
-        return Err("more than any machine has".to_owned());
-    }
-    if bytes < LEAST_MEMORY as f64 {
-        return Err("the minimum is 6m".to_owned());
+    if !(0.0..i64::MAX as f64).contains(&bytes) {
+        return Err("no number of bytes that any machine has".to_owned());
     }
     Ok(bytes as u64)
 }
@@ -45,12 +53,12 @@ pub fn cpus(text: &str) -> Result<u64, String> {
 }
 
 /// `--network`.
-pub fn network(text: &str) -> Result<Network, String> {
+pub fn network(text: &str) -> Result<NetworkMode, String> {
     match text {
-        "none" => Ok(Network::None),
-        "host" => Ok(Network::Host),
-        "bridge" => Err("bridge networks are not available in this version yet: use none or host".to_owned()),
-        _ => Err("expected none or host".to_owned()),
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        "bridge" | "default" => Ok(NetworkMode::Bridge),
+        _ => Err("expected bridge, none or host: others are not available yet".to_owned()),
     }
 }
 

@@ -1,0 +1,86 @@
+//! `rrun start`: a container that has ended lives again, with all it changed.
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use engine::{Containers, Error, Held, Record, launch, ports, root};
+use runtime::monitor::client::Client;
+use runtime::monitor::status_record::StatusRecord;
+
+use super::run::attach_network;
+use super::{Global, each, print};
+use crate::attachment::Attachment;
+use crate::session::exit_code;
+
+/// Options of `start`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Show the container's output and pass signals on, until it ends
+    #[arg(short, long)]
+    attach: bool,
+    /// As --attach, and pass standard input on
+    #[arg(short, long)]
+    interactive: bool,
+    /// Names or ids of containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
+    let containers = global.containers()?;
+    if arguments.attach || arguments.interactive {
+        let [name] = &arguments.containers[..] else { bail!("only one container can be attached to") };
+        return start_attached(global, &containers, name, arguments.interactive);
+    }
+    each(&arguments.containers, |name| {
+        let record = containers.find(name)?;
+        // As with docker, one that runs is as wished.
+        if !containers.state(&record.id)?.is_running() {
+            let failed = || format!("cannot start container {name}");
+            let mut client = create(global, &containers, &record, name).with_context(failed)?;
+            launch::start(&mut client, &record).with_context(failed)?;
+        }
+        print(&format!("{name}\n"))
+    })
+}
+
+fn start_attached(global: &Global, containers: &Containers, name: &str, interactive: bool) -> Result<u8> {
+    let record = containers.find(name)?;
+    let failed = || format!("cannot start container {name}");
+    let mut client = create(global, containers, &record, name).with_context(failed)?;
+    let attachment =
+        Attachment::new(&containers.monitor(&record), &record, interactive && record.interactive)?;
+    if let Err(error) = launch::start(&mut client, &record) {
+        let code = error.exit_code();
+        crate::report_error(&anyhow::Error::new(error).context(failed()));
+        return Ok(code);
+    }
+    Ok(exit_code(attachment.follow(&record, !record.tty)?))
+}
+
+/// Makes everything that a container had but for its folder, up to the gate before its command.
+pub fn create(global: &Global, containers: &Containers, record: &Record, name: &str) -> Result<Client> {
+    record.refuse_cri(name)?;
+    ports::check_free(&record.ports)?;
+    let held = containers.revive(record, name)?;
+    match revive(global, containers, record, &held) {
+        Ok(client) => Ok(client),
+        Err(error) => match containers.release(&held) {
+            Ok(()) => Err(error),
+            Err(left) => {
+                Err(error.context(format!("something of it is left: {:#}", anyhow::Error::new(left))))
+            }
+        },
+    }
+}
+
+fn revive(global: &Global, containers: &Containers, record: &Record, held: &Held) -> Result<Client> {
+    containers.release(held)?;
+    let image = containers.store().image_by_manifest(&record.image)?;
+    let root: OwnedFd = root::mount_again(containers.store(), &image, &held.path)?;
+    attach_network(global, containers, record)?;
+    // From here on it is one that never ran.
+    StatusRecord::remove(&held.path).map_err(Error::from)?;
+    Ok(launch::create(containers, record, held, &root)?)
+}
