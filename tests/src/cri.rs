@@ -60,14 +60,18 @@ impl Client {
 
     /// Makes a pod; returns its id.
     pub fn run_pod(&self, config: &PodSandboxConfig) -> Answer<String> {
-        let request =
-            RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
+        let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
         let reply = self.ask(async move |mut pods, _| pods.run_pod_sandbox(request).await)?;
         Ok(reply.pod_sandbox_id)
     }
 
     /// Makes a container; returns its id.
-    pub fn create(&self, pod: &str, config: &ContainerConfig, pod_config: &PodSandboxConfig) -> Answer<String> {
+    pub fn create(
+        &self,
+        pod: &str,
+        config: &ContainerConfig,
+        pod_config: &PodSandboxConfig,
+    ) -> Answer<String> {
         let request = CreateContainerRequest {
             pod_sandbox_id: pod.to_owned(),
             config: Some(config.clone()),

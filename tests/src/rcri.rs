@@ -1,7 +1,6 @@
 //! A real `rcri` in a sandbox.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::process::Signal;
 
@@ -72,29 +71,25 @@ impl Rcri {
     }
 }
 
-/// Gives the sandbox a network of its own: a bridge and a range of addresses that no other test has. `plugins` are further
-/// ones, as JSON with a comma in front.
+/// Gives `rcri` a network configuration: the sandbox's own bridge and range of addresses. `plugins` are further ones, as
+/// JSON with a comma in front.
 pub fn write_network(sandbox: &Sandbox, plugins: &str) {
-    static COUNT: AtomicU8 = AtomicU8::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id();
-    let (second, third) = (64 + (process >> 6) % 64, ((process & 63) << 2) + u32::from(count % 4));
     sandbox.write(
         "cni/10-test.conflist",
         format!(
-            r#"{{"cniVersion":"1.0.0","name":"test","plugins":[{{"type":"bridge","bridge":"ht{process}-{count}",
-            "isGateway":true,"ipMasq":false,"ipam":{{"type":"host-local","dataDir":"{}",
-            "ranges":[[{{"subnet":"10.{second}.{third}.0/24"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}}{plugins}]}}"#,
-            sandbox.path().join("addresses").display()
+            r#"{{"cniVersion":"1.0.0","name":"{bridge}","plugins":[{{"type":"bridge","bridge":"{bridge}",
+            "isGateway":true,"ipMasq":false,"ipam":{{"type":"host-local","dataDir":"{addresses}",
+            "ranges":[[{{"subnet":"{subnet}"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}}{plugins}]}}"#,
+            bridge = sandbox.bridge(),
+            subnet = sandbox.subnet(),
+            addresses = sandbox.path().join("addresses").display(),
         ),
     );
 }
 
-/// Removes the bridge that the plugins made for [`write_network`].
-pub fn remove_bridge(sandbox: &Sandbox) {
-    let text = std::fs::read_to_string(sandbox.path().join("cni/10-test.conflist")).unwrap_or_default();
-    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    if let Some(bridge) = config["plugins"][0]["bridge"].as_str() {
-        let _ = std::process::Command::new("ip").args(["link", "delete", bridge]).output();
-    }
+/// The addresses that the network of [`write_network`] has given away and not got back.
+pub fn addresses_in_use(sandbox: &Sandbox) -> Vec<String> {
+    let folder = sandbox.path().join("addresses").join(sandbox.bridge());
+    let names = crate::leaks::names_in(&folder);
+    names.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).collect()
 }
