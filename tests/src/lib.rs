@@ -38,6 +38,6 @@ pub use command::{Command, Outcome, Running, eventually};
 pub use disk::SmallDisk;
 pub use needs::{cni_folder, missing_need, report_skipped};
 pub use programs::{bin_dir, fault_roci, program, project_dir};
-pub use rcri::{Rcri, addresses_in_use, write_network};
+pub use rcri::{Rcri, World, addresses_in_use, write_network};
 pub use sandbox::Sandbox;
 pub use terminal::OnTerminal;
