@@ -10,7 +10,7 @@ TRIPLE_VARIABLE := $(shell echo $(TRIPLE) | tr a-z- A-Z_)
 LIBRARIES := /usr/lib/$(shell uname -m)-linux-gnu
 
 BIN := $(TARGET_DIR)/hull/bin
-PROGRAMS := rrun rbuild roci
+PROGRAMS := rrun rbuild rcri roci
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test bench fuzz lint install clean packages bench-packages
@@ -25,7 +25,7 @@ help:
 	@echo 'make clean'
 
 packages:
-	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static
+	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah
@@ -34,12 +34,12 @@ bench-packages:
 # dynamic and unwinding. A position-independent roci would write 190 KB of addresses into its data at every start, which
 # each monitor then keeps for the life of its pod; its heap, stack and mappings are placed at random either way.
 build: packages
-	$(CARGO) build --release -p rrun --bin rrun -p builder --bin rbuild
+	$(CARGO) build --release -p rrun --bin rrun -p builder --bin rbuild -p cri --bin rcri
 	CARGO_TARGET_$(TRIPLE_VARIABLE)_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
 	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=$(LIBRARIES) \
 	$(CARGO) build --profile roci --target $(TRIPLE) -p runtime --bin roci -p register --bin register
 	install -d $(BIN) fixtures/register/bin
-	install $(TARGET_DIR)/release/rrun $(TARGET_DIR)/release/rbuild $(TARGET_DIR)/$(TRIPLE)/roci/roci $(BIN)
+	install $(TARGET_DIR)/release/rrun $(TARGET_DIR)/release/rbuild $(TARGET_DIR)/release/rcri $(TARGET_DIR)/$(TRIPLE)/roci/roci $(BIN)
 	install $(TARGET_DIR)/$(TRIPLE)/roci/register fixtures/register/bin
 
 demo: build

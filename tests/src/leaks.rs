@@ -13,9 +13,9 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Our programs, as their process calls itself.
-const PROGRAMS: &[&str] = &["rrun", "rbuild", "roci", "register"];
+const PROGRAMS: &[&str] = &["rrun", "rbuild", "rcri", "roci", "register"];
 /// Cgroups that stay: parents shared by all containers of the host.
-const SHARED_CGROUPS: &[&str] = &["/hull", "/hull/monitors"];
+const SHARED_CGROUPS: &[&str] = &["/hull", "/hull/monitors", "/hull/pods"];
 
 /// Everything on this machine that a run of ours could leave, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]

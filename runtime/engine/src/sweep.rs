@@ -31,7 +31,7 @@ impl Containers {
     }
 
     /// Frees what is left of a container that stays, and writes down that nobody saw its end.
-    fn bury(&self, held: &Held) -> Result<()> {
+    pub fn bury(&self, held: &Held) -> Result<()> {
         let traces = [self.runtime_state().join(&held.id), network_file(&held.path), self.socket(&held.id)];
         let left = traces.iter().any(|path| path.exists());
         let status = StatusRecord::read(&held.path)?.filter(|status| !status.has_ended());
