@@ -16,10 +16,10 @@ PROGRAMS := rrun rbuild rcri roci
 .PHONY: help build demo test bench fuzz lint install clean packages bench-packages
 
 help:
-	@echo 'make demo      build an image, run it, and leave nothing behind: under a minute after compiling'
+	@echo 'make demo      build an image, run it detached and as a pod, and leave nothing behind: a minute after compiling'
 	@echo 'make test      every test, on the programs as they are installed'
 	@echo 'make lint      formatting, clippy, rustdoc, dependency policy, shell scripts'
-	@echo 'make bench     side by side with podman, crun and buildah: ratios'
+	@echo 'make bench     side by side with podman, crun, buildah and containerd: ratios'
 	@echo 'make fuzz      every parser of foreign bytes, for SECONDS= each'
 	@echo 'make install   PREFIX=$(PREFIX)'
 	@echo 'make clean'
@@ -43,8 +43,8 @@ build: packages
 	install $(TARGET_DIR)/$(TRIPLE)/roci/register fixtures/register/bin
 
 demo: build
-	$(CARGO) build -q -p tests --bin leak-check
-	tests/scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check
+	$(CARGO) build -q -p tests --bin leak-check --bin cri-client
+	tests/scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check $(TARGET_DIR)/debug/cri-client
 
 # A roci with fault points is for tests only, and never installed. The leak check speaks even when a test failed: what was left is often why.
 test: build

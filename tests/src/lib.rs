@@ -23,6 +23,7 @@
 mod busybox;
 mod canary;
 mod command;
+pub mod cri;
 mod disk;
 pub mod leaks;
 mod needs;
