@@ -25,7 +25,7 @@ help:
 	@echo 'make clean'
 
 packages:
-	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler
+	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler containernetworking-plugins iptables iproute2
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah

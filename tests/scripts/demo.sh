@@ -60,14 +60,14 @@ run() {
 
 answers() {
     tries=0
-    until busybox wget -T 2 -qO- "http://$1/health" >/dev/null 2>&1; do
+    until busybox wget -qO- "http://$1/health" >/dev/null 2>&1; do
         tries=$((tries + 1))
         [ "$tries" -lt 100 ] || { echo "demo.sh: the service does not answer at $1" >&2; exit 1; }
         sleep 0.1
     done
 }
 
-if busybox wget -T 2 -qO- http://127.0.0.1:8888/health >/dev/null 2>&1; then
+if busybox wget -qO- http://127.0.0.1:8888/health >/dev/null 2>&1; then
     echo "demo.sh: something else answers on port 8888 already" >&2
     exit 1
 fi

@@ -28,6 +28,7 @@ mod disk;
 pub mod leaks;
 mod needs;
 mod programs;
+pub mod rcri;
 mod sandbox;
 mod terminal;
 
@@ -35,7 +36,8 @@ pub use busybox::busybox_archive;
 pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
 pub use disk::SmallDisk;
-pub use needs::{cni_folder, missing_need, report_skipped};
+pub use needs::{cni_folder, missing_need, peer, report_skipped};
 pub use programs::{bin_dir, fault_roci, program, project_dir};
+pub use rcri::Rcri;
 pub use sandbox::Sandbox;
 pub use terminal::OnTerminal;

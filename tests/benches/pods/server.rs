@@ -68,7 +68,7 @@ impl Server {
         let output = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let mut process = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        let client = match Client::connect(socket, PATIENCE) {
+        let client = match Client::connect_within(socket, PATIENCE) {
             Ok(client) => client,
             Err(error) => {
                 end(&mut process);
@@ -153,7 +153,7 @@ impl Server {
         loop {
             let image = Some(ImageSpec { image: name.to_owned(), ..Default::default() });
             let request = ImageStatusRequest { image, verbose: false };
-            let status = self.client.wait(self.client.images().image_status(request));
+            let status = self.client.wait(self.client.images.clone().image_status(request));
             if let Some(image) = status.context("ImageStatus")?.image {
                 return Ok(image.id);
             }

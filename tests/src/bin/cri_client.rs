@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> anyhow::Result<u8> {
     let [socket, verb, rest @ ..] = words else { bail!("usage: cri-client SOCKET VERB ...") };
-    let client = Client::connect(Path::new(socket), Duration::from_secs(10))?;
+    let client = Client::connect_within(Path::new(socket), Duration::from_secs(10))?;
     match (*verb, rest) {
         ("run-pod", [name, ports @ ..]) => println!("{}", run_pod(&client, name, ports)?),
         ("run", [pod, name, image, command @ ..]) => {
