@@ -13,22 +13,26 @@ BIN := $(TARGET_DIR)/hull/bin
 PROGRAMS := rrun rbuild rcri roci
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench fuzz lint install clean packages bench-packages
+.PHONY: help build demo test bench fuzz lint install clean packages test-packages bench-packages
 
 help:
-	@echo 'make demo      build an image, run it, and leave nothing behind: under a minute after compiling'
+	@echo 'make demo      build an image, run it detached and as a pod, and leave nothing behind: a minute after compiling'
 	@echo 'make test      every test, on the programs as they are installed'
 	@echo 'make lint      formatting, clippy, rustdoc, dependency policy, shell scripts'
-	@echo 'make bench     side by side with podman, crun and buildah: ratios'
+	@echo 'make bench     side by side with podman, crun, buildah and containerd: ratios'
 	@echo 'make fuzz      every parser of foreign bytes, for SECONDS= each'
 	@echo 'make install   PREFIX=$(PREFIX)'
 	@echo 'make clean'
 
 packages:
-	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler
+	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler containernetworking-plugins iptables iproute2
+
+# Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image.
+test-packages:
+	@tests/scripts/packages.sh --optional debootstrap openjdk-17-jdk-headless
 
 bench-packages:
-	@tests/scripts/packages.sh --optional crun podman buildah
+	@tests/scripts/packages.sh --optional crun podman buildah containerd
 
 # Two builds, because settings are per build: roci and the demo's service static and ending at a panic, the others
 # dynamic and unwinding. A position-independent roci would write 190 KB of addresses into its data at every start, which
@@ -43,11 +47,11 @@ build: packages
 	install $(TARGET_DIR)/$(TRIPLE)/roci/register fixtures/register/bin
 
 demo: build
-	$(CARGO) build -q -p tests --bin leak-check
-	tests/scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check
+	$(CARGO) build -q -p tests --bin leak-check --bin cri-client
+	tests/scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check $(TARGET_DIR)/debug/cri-client
 
 # A roci with fault points is for tests only, and never installed. The leak check speaks even when a test failed: what was left is often why.
-test: build
+test: build test-packages
 	$(CARGO) build -p runtime --bin roci --features fault-injection
 	install -d $(TARGET_DIR)/hull/fault
 	install $(TARGET_DIR)/debug/roci $(TARGET_DIR)/hull/fault

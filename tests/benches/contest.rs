@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::table::{Amount, Row, Target};
+
 /// How rounds follow each other.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
@@ -35,10 +37,10 @@ impl fmt::Display for Pace {
     }
 }
 
-/// What takes part: told the number of the run, it does its work.
+/// What takes part: told the number of the run, it does its work and says how long that took, in all and in parts.
 pub struct Contestant<'a> {
     name: String,
-    work: Box<dyn FnMut(usize) -> anyhow::Result<()> + 'a>,
+    work: Box<dyn FnMut(usize) -> anyhow::Result<Vec<Duration>> + 'a>,
 }
 
 impl fmt::Debug for Contestant<'_> {
@@ -48,8 +50,20 @@ impl fmt::Debug for Contestant<'_> {
 }
 
 impl<'a> Contestant<'a> {
-    /// Work in this process.
-    pub fn work(name: &str, work: impl FnMut(usize) -> anyhow::Result<()> + 'a) -> Contestant<'a> {
+    /// Work in this process that counts as a whole.
+    pub fn work(name: &str, mut work: impl FnMut(usize) -> anyhow::Result<()> + 'a) -> Contestant<'a> {
+        Contestant::timed(name, move |run| {
+            let start = Instant::now();
+            work(run)?;
+            Ok(vec![start.elapsed()])
+        })
+    }
+
+    /// Work of which only some counts: it says how long that took, and then its parts, always the same number of them.
+    pub fn timed(
+        name: &str,
+        work: impl FnMut(usize) -> anyhow::Result<Vec<Duration>> + 'a,
+    ) -> Contestant<'a> {
         Contestant { name: name.to_owned(), work: Box::new(work) }
     }
 
@@ -61,7 +75,7 @@ impl<'a> Contestant<'a> {
     /// Whether it works here at all; if not, says so by name.
     pub fn take_part(mut self) -> Option<Contestant<'a>> {
         match (self.work)(usize::MAX) {
-            Ok(()) => Some(self),
+            Ok(_) => Some(self),
             Err(error) => {
                 println!("skipped: {}: {error:#}", self.name);
                 None
@@ -85,25 +99,28 @@ pub fn quiet(mut command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The median time of each contestant, in their order.
-pub fn medians(
+/// The median times of each contestant, in their order: in all, then of each part.
+fn medians(
     contestants: &mut [Contestant<'_>],
     rounds: usize,
     pace: Pace,
-) -> anyhow::Result<Vec<Duration>> {
-    let mut times = vec![Vec::with_capacity(rounds); contestants.len()];
+) -> anyhow::Result<Vec<Vec<Duration>>> {
+    let mut times = vec![Vec::<Vec<Duration>>::new(); contestants.len()];
     for round in 0..rounds {
         // Another one begins each round: nobody always runs after the same neighbour.
         for turn in 0..contestants.len() {
             let index = (round + turn) % contestants.len();
             let contestant = &mut contestants[index];
             pace.wait();
-            let start = Instant::now();
-            (contestant.work)(round).with_context(|| format!("{}, round {round}", contestant.name))?;
-            times[index].push(start.elapsed());
+            let run =
+                (contestant.work)(round).with_context(|| format!("{}, round {round}", contestant.name))?;
+            times[index].resize(run.len(), Vec::new());
+            for (all, time) in times[index].iter_mut().zip(run) {
+                all.push(time);
+            }
         }
     }
-    Ok(times.into_iter().map(median).collect())
+    Ok(times.into_iter().map(|parts| parts.into_iter().map(median).collect()).collect())
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -111,20 +128,19 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// One comparison.
-#[derive(Debug)]
-pub struct Row {
-    what: &'static str,
-    pace: Pace,
-    ours: Duration,
-    peer: Duration,
-    peer_name: String,
-    target: f64,
-}
-
 /// The rows of a contest: the first contestant is ours, each further one has its target ratio.
 pub fn compare(
-    what: &'static str,
+    what: &str,
+    contestants: Vec<Contestant<'_>>,
+    targets: &[f64],
+    rounds: usize,
+) -> anyhow::Result<Vec<Row>> {
+    compare_parts(&[what], contestants, targets, rounds)
+}
+
+/// As [`compare`], with names for the whole and for each part, in the order in which contestants tell their times.
+pub fn compare_parts(
+    whats: &[&str],
     mut contestants: Vec<Contestant<'_>>,
     targets: &[f64],
     rounds: usize,
@@ -133,27 +149,16 @@ pub fn compare(
     for pace in Pace::ALL {
         let medians = medians(&mut contestants, rounds, pace)?;
         for ((peer, contestant), target) in medians.iter().zip(&contestants).skip(1).zip(targets) {
-            let peer_name = contestant.name.clone();
-            rows.push(Row { what, pace, ours: medians[0], peer: *peer, peer_name, target: *target });
+            for (part, (what, (ours, peer))) in whats.iter().zip(medians[0].iter().zip(peer)).enumerate() {
+                rows.push(Row {
+                    what: (*what).to_owned(),
+                    how: pace.to_string(),
+                    ours: Amount::Time(*ours),
+                    peer: Some((contestant.name.clone(), Amount::Time(*peer))),
+                    target: if part == 0 { Target::Ratio(*target) } else { Target::PartOfAbove },
+                });
+            }
         }
     }
     Ok(rows)
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ratio = self.ours.as_secs_f64() / self.peer.as_secs_f64();
-        let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
-        write!(
-            formatter,
-            "| {} | {} | {} | {} {} | {ratio:.3} | {} | {} |",
-            self.what,
-            self.pace,
-            milliseconds(self.ours),
-            self.peer_name,
-            milliseconds(self.peer),
-            self.target,
-            if ratio <= self.target { "yes" } else { "no" },
-        )
-    }
 }

@@ -1,44 +1,68 @@
-//! `bench [--rounds N]`: our programs beside their peers in one run, as ratios.
+//! `bench [--rounds N] [--pods N] [start|rebuild|pods]...`: our programs beside their peers in one run, as ratios.
 //!
 //! Contestants take turns within each round, so that whatever else the machine does hits all alike; what counts is the
 //! median. Every latency is measured back to back and paced at 100 ms, because an idle kernel answers differently.
 //! Nothing is asserted: a target that is missed stands in the table as missed. Missing peers are named as skipped.
 
 mod contest;
+mod pods;
 mod rebuild;
 mod start;
+mod table;
 mod world;
 
 use anyhow::{Context, bail};
 
-use crate::contest::Row;
 use crate::world::World;
 
+/// Without names on the command line, all of them.
+const CONTESTS: &[&str] = &["start", "rebuild", "pods"];
+
 fn main() -> anyhow::Result<()> {
-    let rounds = rounds()?;
+    let options = Options::parse(std::env::args().skip(1))?;
     let world = World::new()?;
     let mut rows = Vec::new();
-    rows.extend(start::whole_program(&world, rounds)?);
-    rows.extend(start::runtime_alone(&world, rounds)?);
-    rows.extend(rebuild::nothing_changed(&world, rounds)?);
-    print(&rows, rounds);
+    for contest in &options.contests {
+        rows.extend(match *contest {
+            "start" => start::all(&world, options.rounds),
+            "rebuild" => rebuild::nothing_changed(&world, options.rounds),
+            _ => pods::pods(&world, options.rounds, options.pods),
+        }?);
+    }
+    println!("\nMedians of {} interleaved rounds (3 beside buildah):\n", options.rounds);
+    table::print(&rows);
     Ok(())
 }
 
-fn rounds() -> anyhow::Result<usize> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(30),
-        ["--rounds", number] => number.parse().with_context(|| format!("cannot read --rounds {number}")),
-        _ => bail!("usage: bench [--rounds N]"),
+#[derive(Debug)]
+struct Options {
+    rounds: usize,
+    pods: usize,
+    contests: Vec<&'static str>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Options> {
+        let mut options = Options { rounds: 30, pods: 50, contests: Vec::new() };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--rounds" => options.rounds = number(&argument, arguments.next())?,
+                "--pods" => options.pods = number(&argument, arguments.next())?,
+                name => match CONTESTS.iter().find(|contest| **contest == name) {
+                    Some(contest) => options.contests.push(contest),
+                    None => bail!("usage: bench [--rounds N] [--pods N] [{}]...", CONTESTS.join("|")),
+                },
+            }
+        }
+        if options.contests.is_empty() {
+            options.contests = CONTESTS.to_vec();
+        }
+        Ok(options)
     }
 }
 
-fn print(rows: &[Row], rounds: usize) {
-    println!("\nMedians of {rounds} interleaved rounds (3 beside buildah):\n");
-    println!("| what | pace | ours | peer | ratio | target | met |");
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
-    for row in rows {
-        println!("{row}");
-    }
+fn number(option: &str, value: Option<String>) -> anyhow::Result<usize> {
+    let value = value.unwrap_or_default();
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.with_context(|| format!("cannot read {option} {value:?}"))
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Context;
 use tests::busybox_archive;
 
-use crate::contest::{Contestant, Row, compare, quiet};
+use crate::contest::{Contestant, compare, quiet};
+use crate::table::Row;
 use crate::world::World;
 
 const WHAT: &str = "rebuild, 20,000 files, nothing changed";

@@ -4,11 +4,19 @@ use std::process::Command;
 
 use tests::busybox_archive;
 
-use crate::contest::{Contestant, Row, compare, quiet};
+use crate::contest::{Contestant, compare, quiet};
+use crate::table::Row;
 use crate::world::World;
 
+/// Both.
+pub fn all(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
+    let mut rows = whole_program(world, rounds)?;
+    rows.extend(runtime_alone(world, rounds)?);
+    Ok(rows)
+}
+
 /// `rrun run` of an image: at most an eighth of podman, at most twice crun on the same root file system.
-pub fn whole_program(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
+fn whole_program(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
     let ours = Contestant::command("rrun run", |_| {
         world.ours("rrun", &["run", "--rm", "--network", "none", "busybox", "true"])
     });
@@ -19,7 +27,7 @@ pub fn whole_program(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
 }
 
 /// `roci run` of a bundle: at most 0.8 of crun with the same config.json.
-pub fn runtime_alone(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
+fn runtime_alone(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
     let bundle = world.bundle();
     let ours = Contestant::command("roci run", |run| {
         let mut command = world.ours("roci", &["run", "--bundle"]);

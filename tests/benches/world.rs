@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::json;
@@ -23,6 +24,11 @@ const CAPABILITIES: &[&str] = &[
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 ];
+
+/// Where cgroup hierarchies are mounted.
+const HIERARCHIES: &str = "/sys/fs/cgroup";
+/// How long what was killed may take to be gone.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// The temporary world; what is mounted in it goes when it is dropped.
 #[derive(Debug)]
@@ -67,6 +73,23 @@ impl World {
         format!("{}-{run}", self.prefix)
     }
 
+    /// The cgroup that all pods are in, whoever runs them, as a pod of the kubelet has one that it made.
+    pub fn cgroup(&self) -> String {
+        format!("/{}-pods", self.prefix)
+    }
+
+    /// Removes that cgroup, which is the kubelet's to remove, unless something is left in it.
+    pub fn remove_cgroup(&self) {
+        for hierarchy in leaks::names_in(HIERARCHIES.as_ref()) {
+            let _ = std::fs::remove_dir(format!("{HIERARCHIES}/{hierarchy}{}", self.cgroup()));
+        }
+    }
+
+    /// What of this world is alive or mounted now, in words.
+    pub fn left(&self) -> Vec<String> {
+        leaks::of_sandbox(self.path(), &self.prefix, &self.prefix)
+    }
+
     /// One of our programs, in this world.
     pub fn ours(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program(name));
@@ -87,9 +110,14 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        leaks::clear(self.path(), &self.prefix);
+        // Where a contest failed in its middle, what is killed takes a moment to go and to free what it occupied.
+        let ends = Instant::now() + SETTLE;
+        while !self.left().is_empty() && Instant::now() < ends {
+            leaks::clear(self.path(), &self.prefix);
+            std::thread::sleep(Duration::from_millis(10));
+        }
         // podman's parents of all its cgroups; they stay where they hold something.
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        for hierarchy in std::fs::read_dir(HIERARCHIES).into_iter().flatten().flatten() {
             for left in ["libpod_parent/conmon", "libpod_parent"] {
                 let _ = std::fs::remove_dir(hierarchy.path().join(left));
             }

@@ -60,14 +60,14 @@ run() {
 
 answers() {
     tries=0
-    until busybox wget -T 2 -qO- "http://$1/health" >/dev/null 2>&1; do
+    until busybox wget -qO- "http://$1/health" >/dev/null 2>&1; do
         tries=$((tries + 1))
         [ "$tries" -lt 100 ] || { echo "demo.sh: the service does not answer at $1" >&2; exit 1; }
         sleep 0.1
     done
 }
 
-if busybox wget -T 2 -qO- http://127.0.0.1:8888/health >/dev/null 2>&1; then
+if busybox wget -qO- http://127.0.0.1:8888/health >/dev/null 2>&1; then
     echo "demo.sh: something else answers on port 8888 already" >&2
     exit 1
 fi
@@ -103,4 +103,31 @@ EOF
 say "rcri --listen unix://$work/rcri.sock --cni-conf-dir $work/net.d &"
 rcri --listen "unix://$work/rcri.sock" --cni-conf-dir "$work/net.d" &
 server=$!
-# POD
+cri() {
+    say "cri-client rcri.sock $*" >&2
+    "$cri_client" "$work/rcri.sock" "$@"
+}
+pod=$(cri run-pod shop)
+echo "$pod"
+container=$(cri run "$pod" register register:0.0.1)
+echo "$container"
+address=$(cri ip "$pod")
+echo "$address"
+answers "$address:8888"
+run busybox wget -qO- --post-data=10.0.0.7:80 "http://$address:8888/services/shop/one?ttl=30"
+run busybox wget -qO- "http://$address:8888/services"
+echo
+cri exec "$container" hostname
+cri list
+run rrun ps -a
+cri stop "$container"
+cri stop-pod "$pod"
+cri remove-pod "$pod"
+cri list
+say "kill $server"
+kill "$server"
+wait "$server" || true
+server=
+
+run rrun system check
+echo

@@ -1,8 +1,9 @@
 //! A client of the Container Runtime Interface that blocks, and requests with sensible defaults, for tests and the demo.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
@@ -12,7 +13,7 @@ use k8s_cri::v1::{
     PodSandboxStatus, PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest,
     RunPodSandboxRequest, StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
-use k8s_cri::v1::{ContainerStatusRequest, ListContainersRequest, ListPodSandboxRequest};
+use k8s_cri::v1::{ContainerStatusRequest, ListContainersRequest, ListPodSandboxRequest, VersionRequest};
 use tonic::transport::{Channel, Endpoint, Error as TransportError};
 use tonic::{Response, Status};
 
@@ -44,6 +45,34 @@ impl Client {
         let channel = runtime.block_on(endpoint.connect())?;
         let pods = RuntimeServiceClient::new(channel.clone());
         Ok(Client { runtime, pods, images: ImageServiceClient::new(channel) })
+    }
+
+    /// Connects to a server that may just be starting: it gets `patience` to be there and to answer.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn connect_within(socket: &Path, patience: Duration) -> anyhow::Result<Client> {
+        let ends = Instant::now() + patience;
+        loop {
+            let attempt = Client::connect(socket).map_err(anyhow::Error::from).and_then(|client| {
+                client.wait(client.runtime().version(VersionRequest::default()))?;
+                Ok(client)
+            });
+            if attempt.is_ok() || Instant::now() > ends {
+                return attempt.with_context(|| format!("cannot reach a CRI server at {}", socket.display()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The runtime service, whose calls are waited for with [`Client::wait`].
+    pub fn runtime(&self) -> RuntimeServiceClient<Channel> {
+        self.pods.clone()
+    }
+
+    /// The answer to a call.
+    pub fn wait<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Answer<T> {
+        self.runtime.block_on(call).map(Response::into_inner)
     }
 
     /// Waits for a call: `client.ask(async |pods, _| pods.version(request).await)`.

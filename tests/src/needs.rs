@@ -4,11 +4,26 @@
 //! cannot skip a test for ever.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Programs of other projects that a test may ask for by name.
-const PEERS: &[&str] =
-    &["bsdtar", "buildah", "crun", "docker", "gcc", "podman", "runc", "skopeo", "strace", "tar", "umoci"];
+const PEERS: &[&str] = &[
+    "bsdtar",
+    "buildah",
+    "containerd",
+    "crun",
+    "debootstrap",
+    "docker",
+    "gcc",
+    "javac",
+    "kubelet",
+    "podman",
+    "runc",
+    "skopeo",
+    "strace",
+    "tar",
+    "umoci",
+];
 
 /// Returns from the test with `skipped: <need> not found` unless this machine has everything named.
 ///
@@ -62,8 +77,15 @@ pub fn cni_folder() -> Option<&'static Path> {
 }
 
 fn on_path(program: &str) -> bool {
+    peer(program).is_some()
+}
+
+/// Where a program of another project is: on PATH, else in `$HULL_PEERS/bin`.
+pub fn peer(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let own = std::env::var_os("HULL_PEERS").map(|folder| PathBuf::from(folder).join("bin"));
+    let mut folders = std::env::split_paths(&path).chain(own);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|program| program.is_file()))
 }
 
 #[cfg(test)]

@@ -212,6 +212,14 @@ impl Sandbox {
         }
     }
 
+    /// Has `rrun` remove its containers, as far as that goes: only it knows all that their networks consist of.
+    fn clear_containers(&self) {
+        let script = "for container in $(rrun ps -aq); do rrun rm -f --cri $container; done";
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", crate::bin_dir().display());
+        let mut clear = self.command("timeout").args(["30", "sh", "-c", script]).env("PATH", path);
+        let _ = clear.inner().output();
+    }
+
     /// What of this sandbox is alive or mounted now, in words.
     pub fn leaks(&self) -> Vec<String> {
         leaks::of_sandbox(self.path(), &self.prefix, &self.bridge)
@@ -232,12 +240,15 @@ impl Drop for Sandbox {
             std::thread::sleep(Duration::from_millis(10));
             leaked = self.leaks();
         }
+        if !leaked.is_empty() {
+            self.clear_containers();
+            leaks::clear(self.path(), &self.prefix);
+        }
         // The bridge stays when its last container is gone, as docker0 does.
         leaks::remove_link(&self.bridge);
         if leaked.is_empty() {
             return;
         }
-        leaks::clear(self.path(), &self.prefix);
         if !std::thread::panicking() {
             panic!("the test leaked:\n  {}", leaked.join("\n  "));
         }

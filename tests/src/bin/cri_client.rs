@@ -1,159 +1,31 @@
-//! `cri-client`: a small client of the Container Runtime Interface, for the demo and for looking around by hand.
+//! `cri-client SOCKET VERB ...`: a small client of a CRI server, for the demo and for hands. It asks as a kubelet asks.
 //!
-//! Pods and containers are described by short JSON documents; what is not said has the default.
-//!
-//! ```sh
-//! cri-client --socket /run/hull/rcri.sock run-pod '{"name": "web", "hostname": "web"}'
-//! cri-client create POD '{"name": "web", "image": "register:0.0.1"}'
-//! cri-client start CONTAINER
+//! ```text
+//! run-pod NAME [HOST_PORT:PORT]      RunPodSandbox; prints the pod's id
+//! run POD NAME IMAGE [COMMAND...]    CreateContainer and StartContainer; prints the container's id
+//! ip POD                             the pod's address
+//! exec CONTAINER COMMAND...          ExecSync; ends with the command's code
+//! list                               pods and containers with their states
+//! stop CONTAINER                     StopContainer, with two seconds to end
+//! stop-pod POD | remove-pod POD
+//! clear                              stops and removes every pod
 //! ```
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use clap::{Parser, Subcommand};
-use k8s_cri::v1::{ContainerConfig, KeyValue, Mount, PodSandboxConfig, PodSandboxState, PortMapping};
-use serde::Deserialize;
-use tests::cri::{self, Client};
+use anyhow::{Context, bail};
+use k8s_cri::v1 as cri;
+use tests::cri::Client;
 
-/// Talk to a CRI server.
-#[derive(Debug, Parser)]
-#[command(name = "cri-client")]
-struct Arguments {
-    /// Socket of the server
-    #[arg(long, default_value = "/run/hull/rcri.sock")]
-    socket: PathBuf,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Make a pod, and print its id
-    RunPod {
-        /// name, namespace, hostname, host_network, log_directory, cgroup_parent, labels, ports [{host, container}]
-        pod: String,
-    },
-    /// Make a container, and print its id
-    Create {
-        /// Id of the pod
-        pod: String,
-        /// name, image, command, args, env, mounts [{host, container, readonly}], log_path, labels
-        container: String,
-    },
-    /// Start a container
-    Start {
-        /// Its id
-        container: String,
-    },
-    /// Run a command in a container; its exit code is ours
-    ExecSync {
-        /// Seconds it may take; 0 is for ever
-        #[arg(long, default_value_t = 10)]
-        timeout: i64,
-        /// Id of the container
-        container: String,
-        /// Command and arguments
-        #[arg(required = true, trailing_var_arg = true)]
-        command: Vec<String>,
-    },
-    /// Stop a container
-    Stop {
-        /// Seconds until it is killed
-        #[arg(long, default_value_t = 10)]
-        timeout: i64,
-        /// Its id
-        container: String,
-    },
-    /// Remove a container
-    Remove {
-        /// Its id
-        container: String,
-    },
-    /// Stop a pod
-    StopPod {
-        /// Its id
-        pod: String,
-    },
-    /// Remove a pod
-    RemovePod {
-        /// Its id
-        pod: String,
-    },
-    /// Print the address of a pod
-    PodIp {
-        /// Its id
-        pod: String,
-    },
-    /// List pods
-    Pods,
-    /// List containers with their states
-    Containers,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Pod {
-    name: String,
-    #[serde(default = "default_namespace")]
-    namespace: String,
-    #[serde(default)]
-    hostname: String,
-    #[serde(default)]
-    host_network: bool,
-    #[serde(default)]
-    log_directory: String,
-    #[serde(default)]
-    cgroup_parent: String,
-    #[serde(default)]
-    labels: std::collections::HashMap<String, String>,
-    #[serde(default)]
-    ports: Vec<Port>,
-}
-
-fn default_namespace() -> String {
-    "default".to_owned()
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Port {
-    host: i32,
-    container: i32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Container {
-    name: String,
-    image: String,
-    #[serde(default)]
-    command: Vec<String>,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    env: std::collections::BTreeMap<String, String>,
-    #[serde(default)]
-    mounts: Vec<Bind>,
-    #[serde(default)]
-    log_path: String,
-    #[serde(default)]
-    labels: std::collections::HashMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Bind {
-    host: String,
-    container: String,
-    #[serde(default)]
-    readonly: bool,
-}
+/// How long a container may take to end before it is killed, in seconds.
+const GRACE: i64 = 2;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("cri-client: {error:#}");
@@ -162,93 +34,135 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<u8> {
-    let client = Client::connect(&arguments.socket)
-        .with_context(|| format!("cannot connect to {}", arguments.socket.display()))?;
-    let answered = match arguments.verb {
-        Verb::RunPod { pod } => client.run_pod(&pod_of(&pod)?).map(|id| println!("{id}")),
-        Verb::Create { pod, container } => {
-            let config = container_of(&container)?;
-            client.create(&pod, &config, &PodSandboxConfig::default()).map(|id| println!("{id}"))
+fn run(words: &[&str]) -> anyhow::Result<u8> {
+    let [socket, verb, rest @ ..] = words else { bail!("usage: cri-client SOCKET VERB ...") };
+    let client = Client::connect_within(Path::new(socket), Duration::from_secs(10))?;
+    match (*verb, rest) {
+        ("run-pod", [name, ports @ ..]) => println!("{}", run_pod(&client, name, ports)?),
+        ("run", [pod, name, image, command @ ..]) => {
+            println!("{}", run_container(&client, pod, name, image, command)?);
         }
-        Verb::Start { container } => client.start(&container),
-        Verb::ExecSync { timeout, container, command } => {
-            let words: Vec<&str> = command.iter().map(String::as_str).collect();
-            let reply = client
-                .exec(&container, &words, timeout)
-                .map_err(|status| anyhow!(status.message().to_owned()))?;
-            std::io::stdout().write_all(&reply.stdout)?;
-            std::io::stderr().write_all(&reply.stderr)?;
-            return Ok(u8::try_from(reply.exit_code).unwrap_or(1));
+        ("ip", [pod]) => println!("{}", address(&client, pod)?),
+        ("exec", [container, command @ ..]) => return exec(&client, container, command),
+        ("list", []) => list(&client)?,
+        ("stop", [container]) => {
+            let request = cri::StopContainerRequest { container_id: container.to_string(), timeout: GRACE };
+            client.wait(client.runtime().stop_container(request))?;
         }
-        Verb::Stop { timeout, container } => client.stop(&container, timeout),
-        Verb::Remove { container } => client.remove(&container),
-        Verb::StopPod { pod } => client.stop_pod(&pod),
-        Verb::RemovePod { pod } => client.remove_pod(&pod),
-        Verb::PodIp { pod } => {
-            client.pod_status(&pod).map(|status| println!("{}", status.network.unwrap_or_default().ip))
-        }
-        Verb::Pods => client.list_pods().map(|pods| {
-            for pod in pods {
-                let state = match pod.state() {
-                    PodSandboxState::SandboxReady => "Ready",
-                    PodSandboxState::SandboxNotready => "NotReady",
-                };
-                println!("{:.12}  {:8}  {}", pod.id, state, pod.metadata.unwrap_or_default().name);
+        ("stop-pod", [pod]) => stop_pod(&client, pod)?,
+        ("remove-pod", [pod]) => remove_pod(&client, pod)?,
+        ("clear", []) => {
+            for pod in pods(&client)? {
+                stop_pod(&client, &pod.id)?;
+                remove_pod(&client, &pod.id)?;
             }
+        }
+        _ => bail!("unknown verb {verb:?}, or not its arguments"),
+    }
+    Ok(0)
+}
+
+fn config(name: &str) -> cri::PodSandboxConfig {
+    cri::PodSandboxConfig {
+        metadata: Some(cri::PodSandboxMetadata {
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+            namespace: "default".to_owned(),
+            attempt: 0,
         }),
-        Verb::Containers => client.list_containers().map(|containers| {
-            for container in containers {
-                let state = container.state().as_str_name().trim_start_matches("CONTAINER_").to_owned();
-                println!("{:.12}  {state:8}  {}", container.id, container.metadata.unwrap_or_default().name);
-            }
-        }),
+        hostname: name.to_owned(),
+        linux: Some(cri::LinuxPodSandboxConfig::default()),
+        ..cri::PodSandboxConfig::default()
+    }
+}
+
+fn run_pod(client: &Client, name: &str, ports: &[&str]) -> anyhow::Result<String> {
+    let mut config = config(name);
+    for mapping in ports {
+        let (host, container) = mapping.split_once(':').context("a port is HOST_PORT:PORT")?;
+        config.port_mappings.push(cri::PortMapping {
+            host_port: host.parse().context("HOST_PORT is a number")?,
+            container_port: container.parse().context("PORT is a number")?,
+            ..cri::PortMapping::default()
+        });
+    }
+    let request = cri::RunPodSandboxRequest { config: Some(config), ..Default::default() };
+    Ok(client.wait(client.runtime().run_pod_sandbox(request))?.pod_sandbox_id)
+}
+
+fn run_container(
+    client: &Client,
+    pod: &str,
+    name: &str,
+    image: &str,
+    command: &[&str],
+) -> anyhow::Result<String> {
+    let config = cri::ContainerConfig {
+        metadata: Some(cri::ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+        image: Some(cri::ImageSpec { image: image.to_owned(), ..Default::default() }),
+        command: command.iter().map(|word| word.to_string()).collect(),
+        linux: Some(cri::LinuxContainerConfig::default()),
+        ..cri::ContainerConfig::default()
     };
-    answered.map(|()| 0).map_err(|status| anyhow!(status.message().to_owned()))
+    let metadata = pods(client)?.into_iter().find(|known| known.id == pod).and_then(|known| known.metadata);
+    let sandbox = self::config(&metadata.context("no such pod")?.name);
+    let request = cri::CreateContainerRequest {
+        pod_sandbox_id: pod.to_owned(),
+        config: Some(config),
+        sandbox_config: Some(sandbox),
+    };
+    let container_id = client.wait(client.runtime().create_container(request))?.container_id;
+    let request = cri::StartContainerRequest { container_id: container_id.clone() };
+    client.wait(client.runtime().start_container(request))?;
+    Ok(container_id)
 }
 
-fn pod_of(text: &str) -> Result<PodSandboxConfig> {
-    let pod: Pod = serde_json::from_str(text).context("cannot understand the pod")?;
-    let mut config = cri::pod(&pod.name, pod.host_network);
-    if let Some(metadata) = &mut config.metadata {
-        metadata.namespace = pod.namespace;
-    }
-    if let Some(linux) = &mut config.linux {
-        linux.cgroup_parent = pod.cgroup_parent;
-    }
-    let ports = pod.ports.iter().map(|port| PortMapping {
-        host_port: port.host,
-        container_port: port.container,
-        ..Default::default()
-    });
-    Ok(PodSandboxConfig {
-        hostname: pod.hostname,
-        log_directory: pod.log_directory,
-        labels: pod.labels,
-        port_mappings: ports.collect(),
-        ..config
-    })
+fn address(client: &Client, pod: &str) -> anyhow::Result<String> {
+    let request = cri::PodSandboxStatusRequest { pod_sandbox_id: pod.to_owned(), verbose: false };
+    let status = client.wait(client.runtime().pod_sandbox_status(request))?.status;
+    let network = status.and_then(|status| status.network).context("the pod has no network")?;
+    Ok(network.ip)
 }
 
-fn container_of(text: &str) -> Result<ContainerConfig> {
-    let container: Container = serde_json::from_str(text).context("cannot understand the container")?;
-    let mut config = cri::container(&container.name, "");
-    if let Some(image) = &mut config.image {
-        image.image = container.image;
+fn exec(client: &Client, container: &str, command: &[&str]) -> anyhow::Result<u8> {
+    use std::io::Write;
+    let request = cri::ExecSyncRequest {
+        container_id: container.to_owned(),
+        cmd: command.iter().map(|word| word.to_string()).collect(),
+        timeout: 0,
+    };
+    let answer = client.wait(client.runtime().exec_sync(request))?;
+    std::io::stdout().write_all(&answer.stdout)?;
+    std::io::stderr().write_all(&answer.stderr)?;
+    Ok(u8::try_from(answer.exit_code).unwrap_or(u8::MAX))
+}
+
+fn pods(client: &Client) -> anyhow::Result<Vec<cri::PodSandbox>> {
+    Ok(client.wait(client.runtime().list_pod_sandbox(cri::ListPodSandboxRequest::default()))?.items)
+}
+
+fn list(client: &Client) -> anyhow::Result<()> {
+    for pod in pods(client)? {
+        let name = pod.metadata.clone().unwrap_or_default().name;
+        println!("pod       {} {name} {}", &pod.id[..12.min(pod.id.len())], pod.state().as_str_name());
     }
-    let mounts = container.mounts.into_iter().map(|bind| Mount {
-        host_path: bind.host,
-        container_path: bind.container,
-        readonly: bind.readonly,
-        ..Default::default()
-    });
-    Ok(ContainerConfig {
-        command: container.command,
-        args: container.args,
-        envs: container.env.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
-        mounts: mounts.collect(),
-        log_path: container.log_path,
-        labels: container.labels,
-        ..config
-    })
+    let request = cri::ListContainersRequest::default();
+    for container in client.wait(client.runtime().list_containers(request))?.containers {
+        let name = container.metadata.clone().unwrap_or_default().name;
+        let id = &container.id[..12.min(container.id.len())];
+        println!("container {id} {name} {}", container.state().as_str_name());
+    }
+    Ok(())
+}
+
+fn stop_pod(client: &Client, pod: &str) -> anyhow::Result<()> {
+    let request = cri::StopPodSandboxRequest { pod_sandbox_id: pod.to_owned() };
+    client.wait(client.runtime().stop_pod_sandbox(request))?;
+    Ok(())
+}
+
+fn remove_pod(client: &Client, pod: &str) -> anyhow::Result<()> {
+    let request = cri::RemovePodSandboxRequest { pod_sandbox_id: pod.to_owned() };
+    client.wait(client.runtime().remove_pod_sandbox(request))?;
+    Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use engine::{Containers, NetworkMode, PodRecord, Pods, Record, State, short};
 use image::digest::Digest;
 use image::document::Timestamp;
+use image::reference::Reference;
 use runtime::network::PortMapping;
 use serde_json::{Value, json};
 
@@ -129,12 +130,15 @@ pub fn shown_status(state: &State) -> String {
     }
 }
 
-/// An image without a name is its id.
-fn shown_image(image: &str, no_trunc: bool) -> &str {
+/// As its user called it; what Kubernetes calls in full is shortened as docker does, and an image without a name is its
+/// id.
+fn shown_image(image: &str, no_trunc: bool) -> String {
     match image.strip_prefix("sha256:") {
-        Some(digits) if !no_trunc => short(digits),
-        _ => image,
+        Some(digits) if !no_trunc => return short(digits).to_owned(),
+        _ => {}
     }
+    let in_full = image.starts_with("docker.io/").then(|| image.parse::<Reference>().ok()).flatten();
+    in_full.map_or_else(|| image.to_owned(), |name| name.familiar())
 }
 
 /// As docker does: words joined, those with spaces in quotes, cut, and written as a text of Go.
@@ -274,6 +278,8 @@ mod tests {
         ] {
             assert_eq!(shown_status(&state), expected);
         }
+        assert_eq!(shown_image("docker.io/library/busybox:1", false), "busybox:1");
+        assert_eq!(shown_image("busybox", false), "busybox");
         assert_eq!(shown_image(&format!("sha256:{}", "ab".repeat(32)), false), "abababababab");
     }
 }

@@ -33,8 +33,7 @@ impl<'a> Request<'a> {
         if *network == NetworkMode::None && (!publish.is_empty() || arguments.publish_all) {
             bail!("a container without network cannot publish ports: leave out -p or --network none");
         }
-        if arguments.cidfile.as_ref().is_some_and(|file| file.exists()) {
-            let file = arguments.cidfile.as_deref().unwrap_or_else(|| "".as_ref());
+        if let Some(file) = arguments.cidfile.as_ref().filter(|file| file.exists()) {
             bail!("--cidfile {}: the file exists; is another container running? Remove it", file.display());
         }
         let env = options::environment(&arguments.env_file, &arguments.env).map_err(anyhow::Error::msg)?;
