@@ -30,7 +30,7 @@ mod java;
 pub mod leaks;
 mod needs;
 mod programs;
-pub mod rcri;
+mod rcri;
 mod sandbox;
 mod terminal;
 

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_cri::v1::{ListContainersRequest, ListPodSandboxRequest};
 use rustix::mount::{UnmountFlags, unmount};
-use tests::rcri::{Rcri, remove_bridge, write_network};
-use tests::{Running, Sandbox, needs, peer};
+use tests::{Rcri, Running, Sandbox, needs, peer, write_network};
 
 /// How long the kubelet gets for what it does every second or so.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -98,7 +97,7 @@ impl Drop for Kubelet {
             running.wait();
         }
         // It makes its folder a mount of its own, for volumes that travel.
-        let _ = unmount(&self.folder.join("root"), UnmountFlags::DETACH);
+        let _ = unmount(self.folder.join("root"), UnmountFlags::DETACH);
         for (name, value) in SYSCTLS.iter().zip(&self.sysctls) {
             let _ = std::fs::write(Path::new("/proc/sys").join(name), value);
         }
@@ -180,6 +179,5 @@ fn a_static_pod_runs_survives_its_server_and_goes() {
         client.remove_pod(&pod.id).expect("a pod can be removed");
     }
     server.stop();
-    remove_bridge(&sandbox);
     sandbox.nothing_remains(&[]);
 }
