@@ -78,6 +78,8 @@ pub fn recover(node: &Arc<Node>) -> Result<()> {
 fn remove_stillborn(node: &Node) -> Result<()> {
     for held in node.pods.dead()? {
         if matches!(PodRecord::read(&held.path), Ok(None)) {
+            // There is none without a record; but if there were, nobody else would find it.
+            runtime::network::release(&engine::network_file(&held.path))?;
             node.pods.remove(held)?;
         }
     }

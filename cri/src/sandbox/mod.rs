@@ -6,8 +6,9 @@
 //!          \-- any failure: everything undone, the record last; what cannot be undone stays, NOTREADY --/
 //! ```
 //!
-//! Invariants: the record is durable before anything else exists, and goes when nothing else does; a pod whose
-//! status.json was never written was never handed out; changes of a pod take its `gate`.
+//! Invariants: the record is there before anything else, durable where a network has to be released after a power cut, and
+//! goes when nothing else is left; a pod whose status.json was never written was never handed out; changes of a pod take
+//! its `gate`.
 
 pub mod annotations;
 pub mod create;

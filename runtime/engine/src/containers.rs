@@ -9,6 +9,7 @@ use runtime::monitor::client::Client;
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
+use crate::files::Durability;
 use crate::folder::{self, Attempt, Held};
 use crate::record::Record;
 use crate::state::State;
@@ -79,7 +80,7 @@ impl Containers {
             self.remove(held)?;
             return Err(error);
         }
-        if !record.remove {
+        if record.durability() == Durability::Synced {
             files::sync_folder(&self.folder)?;
         }
         Ok(held)

@@ -18,6 +18,8 @@ const LONGEST: u64 = 8 << 20;
 pub(crate) enum Durability {
     /// It is on disk when the call returns.
     Synced,
+    /// A power cut may take it away, but never leaves half of it.
+    Whole,
     /// The system writes it when it likes to.
     Eventual,
 }
@@ -59,8 +61,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32, durability: Durabili
         let mut file = options.open(new)?;
         file.write_all(bytes)?;
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        if durability == Durability::Synced {
-            file.sync_all()?;
+        match durability {
+            Durability::Synced => file.sync_all()?,
+            Durability::Whole => file.sync_data()?,
+            Durability::Eventual => {}
         }
         std::fs::rename(new, path)
     };

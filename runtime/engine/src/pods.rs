@@ -1,7 +1,7 @@
 //! Pods of Kubernetes on disk: `<root>/pods/<id>/pod.json`, and the lock of its folder.
 //!
-//! A pod's folder is locked by `rcri` while it is made and by its monitor from then on. Its record is durable before
-//! anything of the pod exists, so that `rcri` finds it after a crash or a reboot.
+//! A pod's folder is locked by `rcri` while it is made and by its monitor from then on. Its record is there before
+//! anything of the pod exists, and durable if it has a network, so that `rcri` finds it after a crash or a reboot.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -81,9 +81,17 @@ impl PodRecord {
         format!("k8s_POD_{}_{}_{}_{}", self.name, self.namespace, self.uid, self.attempt)
     }
 
-    /// Replaces the record in the pod's `folder`, durably.
+    /// Replaces the record in the pod's `folder`.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        files::write_record(&folder.join(NAME), self, Durability::Synced)
+        files::write_record(&folder.join(NAME), self, self.durability())
+    }
+
+    /// Plugins of a network remember a pod over a power cut, so its record has to be there then. All else of a pod ends.
+    fn durability(&self) -> Durability {
+        match self.network_namespace {
+            Some(_) => Durability::Synced,
+            None => Durability::Whole,
+        }
     }
 
     /// Reads the record in a pod's `folder`; `None` where its maker was killed before there was one.
@@ -123,7 +131,11 @@ impl Pods {
     pub fn create(&self, record: &PodRecord) -> Result<Held> {
         let _all = folder::lock_all(&self.folder, FlockOperation::LockShared)?;
         let held = folder::create(&self.folder, &record.id)?;
-        match record.write(&held.path).and_then(|()| files::sync_folder(&self.folder)) {
+        let sync = || match record.durability() {
+            Durability::Synced => files::sync_folder(&self.folder),
+            _ => Ok(()),
+        };
+        match record.write(&held.path).and_then(|()| sync()) {
             Ok(()) => Ok(held),
             Err(error) => self.remove(held).and(Err(error)),
         }

@@ -204,9 +204,17 @@ impl Record {
 
     /// Replaces the record in `folder`.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        // What goes when it ends need not outlive a power cut, which ends it.
-        let durability = if self.remove { Durability::Eventual } else { Durability::Synced };
-        files::write_record(&folder.join(NAME), self, durability)
+        files::write_record(&folder.join(NAME), self, self.durability())
+    }
+
+    /// What goes when it ends need not outlive a power cut, which ends it. Neither need one of Kubernetes, which is never
+    /// started again; but a record that nobody can read would stay for ever.
+    pub(crate) fn durability(&self) -> Durability {
+        match (self.remove, &self.cri) {
+            (true, _) => Durability::Eventual,
+            (false, Some(_)) => Durability::Whole,
+            (false, None) => Durability::Synced,
+        }
     }
 
     /// Reads the record in `folder`; `None` where its maker was killed before there was one. What it says of its own
