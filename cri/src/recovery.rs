@@ -1,7 +1,7 @@
 //! The start of `rcri`: memory from disk, and the end of what was half made when an earlier one was killed.
 //!
 //! ```text
-//! folder without pod.json         its maker was killed at once              removed
+//! folder without a record         its maker was killed at once              removed
 //! pod without status.json         it was never handed out                   undone; stays, not ready, if that fails
 //! pod with a monitor              ready if its pause process lives          followed
 //! pod without one                 killed, or the machine was restarted      not ready; what is left is ended
@@ -70,7 +70,7 @@ fn remove_stillborn(node: &Node) -> Result<()> {
             node.pods.remove(held)?;
         }
     }
-    Ok(())
+    Ok(node.containers.sweep()?)
 }
 
 type Conversation = (Arc<Pod>, Option<Client>);

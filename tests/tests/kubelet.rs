@@ -98,7 +98,7 @@ impl Drop for Kubelet {
             running.wait();
         }
         // It makes its folder a mount of its own, for volumes that travel.
-        let _ = unmount(&self.folder.join("root"), UnmountFlags::DETACH);
+        let _ = unmount(self.folder.join("root"), UnmountFlags::DETACH);
         for (name, value) in SYSCTLS.iter().zip(&self.sysctls) {
             let _ = std::fs::write(Path::new("/proc/sys").join(name), value);
         }
