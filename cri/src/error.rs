@@ -96,6 +96,12 @@ pub enum Error {
         /// The time it had.
         seconds: i64,
     },
+    /// The command of a container cannot be executed.
+    #[error("{reason}")]
+    Command {
+        /// Why.
+        reason: String,
+    },
     /// A container does not die.
     #[error("container {id} is still there {seconds} s after it was killed")]
     Undying {

@@ -18,7 +18,7 @@ use runtime::monitor::status_record::StatusRecord;
 use runtime::network::namespace;
 
 use crate::container::{Container, user};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::monitors;
 use crate::node::Node;
 use crate::sandbox::{Pod, network, teardown};
@@ -26,6 +26,17 @@ use crate::sandbox::{Pod, network, teardown};
 /// Reads everything back. What cannot be understood is told and left alone: it may be of a newer version.
 pub fn recover(node: &Arc<Node>) -> Result<()> {
     remove_stillborn(node)?;
+    // Whoever comes next frees what the dead left, also of what is not ours.
+    if let Err(error) = node.containers.sweep() {
+        tracing::warn!("cannot free what a killed monitor left: {}", Error::from(error).chain());
+    }
+    let store = node.store.clone();
+    // In nobody's way: there may be much of it.
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = store.empty_trash() {
+            tracing::warn!("cannot empty the trash: {}", Error::from(error).chain());
+        }
+    });
     let mut followed = Vec::new();
     for record in node.pods.records()? {
         let id = record.id.clone();

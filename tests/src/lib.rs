@@ -41,6 +41,6 @@ pub use disk::SmallDisk;
 pub use java::{java_base, register_jar};
 pub use needs::{cni_folder, missing_need, peer, report_skipped};
 pub use programs::{bin_dir, fault_roci, program, project_dir};
-pub use rcri::Rcri;
+pub use rcri::{Rcri, World, addresses_in_use, write_network};
 pub use sandbox::Sandbox;
 pub use terminal::OnTerminal;

@@ -1,12 +1,12 @@
-//! A real `rcri` in a sandbox.
+//! A real `rcri` in a sandbox, and a world around it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
 
+use k8s_cri::v1::{ContainerState, ContainerStatus, PodSandboxConfig};
 use rustix::process::Signal;
 
-use crate::cri::Client;
-use crate::{Running, Sandbox, eventually, program};
+use crate::cri::{Client, pod};
+use crate::{Running, Sandbox, eventually, leaks, program};
 
 /// A running server. It is killed when it is dropped; its pods are not.
 #[derive(Debug)]
@@ -72,29 +72,125 @@ impl Rcri {
     }
 }
 
-/// Gives the sandbox a network of its own: a bridge and a range of addresses that no other test has. `plugins` are further
-/// ones, as JSON with a comma in front.
+/// A sandbox with a server, a connection to it, and the image `busybox`.
+#[derive(Debug)]
+pub struct World {
+    /// Its sandbox.
+    pub sandbox: Sandbox,
+    /// The server.
+    pub server: Rcri,
+    /// The connection.
+    pub client: Client,
+}
+
+impl Default for World {
+    fn default() -> World {
+        World::new()
+    }
+}
+
+impl World {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If the server does not start.
+    pub fn new() -> World {
+        let sandbox = Sandbox::new();
+        sandbox.import_busybox();
+        let server = Rcri::start(&sandbox);
+        let client = server.client();
+        World { sandbox, server, client }
+    }
+
+    /// The configuration of a pod, with a folder for its logs.
+    pub fn pod(&self, name: &str, host_network: bool) -> PodSandboxConfig {
+        let folder = self.sandbox.folder(format!("logs/{name}"));
+        PodSandboxConfig { log_directory: folder.display().to_string(), ..pod(name, host_network) }
+    }
+
+    /// What is in the log of a container of that pod.
+    pub fn log(&self, pod: &str, name: &str) -> String {
+        let path = self.sandbox.path().join(format!("logs/{pod}/{name}/0.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Starts another server in the place of this one, which is killed.
+    ///
+    /// # Panics
+    /// If that does not start.
+    pub fn restart(self) -> World {
+        let World { sandbox, server, client } = self;
+        drop(client);
+        server.kill();
+        let server = Rcri::start(&sandbox);
+        let client = server.client();
+        World { sandbox, server, client }
+    }
+
+    /// Waits until a container has ended; returns how it is then.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[track_caller]
+    pub fn ended(&self, id: &str) -> ContainerStatus {
+        let status = || self.client.status(id).expect("the container is known");
+        eventually("the container ends", || status().state() == ContainerState::ContainerExited);
+        status()
+    }
+
+    /// Ends the pod, and the server; nothing may be left.
+    ///
+    /// # Panics
+    /// If anything is.
+    #[track_caller]
+    pub fn end(self, pod: &str) {
+        self.client.stop_pod(pod).expect("a pod can be stopped");
+        self.client.remove_pod(pod).expect("a pod can be removed");
+        self.end_empty();
+    }
+
+    /// Ends the server, which has no pods; nothing may be left.
+    ///
+    /// # Panics
+    /// If anything is.
+    #[track_caller]
+    pub fn end_empty(self) {
+        assert_eq!(self.client.list_pods().expect("a list is given"), []);
+        assert_eq!(self.client.list_containers().expect("a list is given"), []);
+        drop(self.client);
+        self.server.stop();
+        for folder in ["pods", "containers"] {
+            let left: Vec<_> = leaks::names_in(&self.sandbox.root().join(folder)).collect();
+            assert!(left.is_empty(), "left in {folder}: {left:?}");
+        }
+        for folder in ["pods", "netns", "oci"] {
+            let left: Vec<_> = leaks::names_in(&self.sandbox.state().join(folder)).collect();
+            assert!(left.is_empty(), "left in {folder}: {left:?}");
+        }
+        assert!(addresses_in_use(&self.sandbox).is_empty());
+        self.sandbox.nothing_remains([]);
+    }
+}
+
+/// Gives `rcri` a network configuration: the sandbox's own bridge and range of addresses. `plugins` are further ones, as
+/// JSON with a comma in front.
 pub fn write_network(sandbox: &Sandbox, plugins: &str) {
-    static COUNT: AtomicU8 = AtomicU8::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id();
-    let (second, third) = (64 + (process >> 6) % 64, ((process & 63) << 2) + u32::from(count % 4));
     sandbox.write(
         "cni/10-test.conflist",
         format!(
-            r#"{{"cniVersion":"1.0.0","name":"test","plugins":[{{"type":"bridge","bridge":"ht{process}-{count}",
-            "isGateway":true,"ipMasq":false,"ipam":{{"type":"host-local","dataDir":"{}",
-            "ranges":[[{{"subnet":"10.{second}.{third}.0/24"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}}{plugins}]}}"#,
-            sandbox.path().join("addresses").display()
+            r#"{{"cniVersion":"1.0.0","name":"{bridge}","plugins":[{{"type":"bridge","bridge":"{bridge}",
+            "isGateway":true,"ipMasq":false,"ipam":{{"type":"host-local","dataDir":"{addresses}",
+            "ranges":[[{{"subnet":"{subnet}"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}}{plugins}]}}"#,
+            bridge = sandbox.bridge(),
+            subnet = sandbox.subnet(),
+            addresses = sandbox.path().join("addresses").display(),
         ),
     );
 }
 
-/// Removes the bridge that the plugins made for [`write_network`].
-pub fn remove_bridge(sandbox: &Sandbox) {
-    let text = std::fs::read_to_string(sandbox.path().join("cni/10-test.conflist")).unwrap_or_default();
-    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    if let Some(bridge) = config["plugins"][0]["bridge"].as_str() {
-        let _ = std::process::Command::new("ip").args(["link", "delete", bridge]).output();
-    }
+/// The addresses that the network of [`write_network`] has given away and not got back.
+pub fn addresses_in_use(sandbox: &Sandbox) -> Vec<String> {
+    let folder = sandbox.path().join("addresses").join(sandbox.bridge());
+    let names = leaks::names_in(&folder);
+    names.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).collect()
 }

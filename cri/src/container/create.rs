@@ -8,7 +8,7 @@ use engine::{Held, root, volumes};
 use image::store::{Image, Store};
 use k8s_cri::v1::{ContainerConfig, LinuxContainerUser};
 use runtime::monitor::client::Client;
-use runtime::monitor::protocol::{Create, CreateFlags, Phase};
+use runtime::monitor::protocol::{Create, CreateFlags, ErrorKind, Phase};
 use runtime::monitor::status_record;
 use runtime::process::Signal;
 
@@ -17,7 +17,9 @@ use super::mounts::MountTable;
 use super::request::{self, Plan};
 use super::resources::Machine;
 use super::spec::{self, PodParts};
-use super::{Container, ImageUse, admission, command, devices, log, mounts, resources, security, user};
+use super::{
+    Broken, Container, ImageUse, admission, command, devices, log, mounts, resources, security, user,
+};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::sandbox::create::utf8;
@@ -43,8 +45,9 @@ pub fn create(node: &Node, pod: &Pod, config: &ContainerConfig) -> Result<Arc<Co
     let held = node.containers.create(&Container::record(&parts, pod, image.manifest, &command.args)?)?;
     drop(hold);
     let made = Making { node, pod, plan: &plan, image: &image, held: &held }.run(command, config, &parts);
-    match made.and_then(|user| Container::new(parts, pod, user)) {
-        Ok(container) => {
+    match made.and_then(|(user, broken)| Ok((Container::new(parts, pod, user)?, broken))) {
+        Ok((mut container, broken)) => {
+            container.broken = broken;
             let container = Arc::new(container);
             node.index.add_container(Arc::clone(&container));
             tracing::info!(container = container.short(), pod = pod.short(), "made a container");
@@ -80,7 +83,7 @@ impl Making<'_> {
         command: command::Command,
         config: &ContainerConfig,
         parts: &Parts,
-    ) -> Result<LinuxContainerUser> {
+    ) -> Result<(LinuxContainerUser, Option<Broken>)> {
         let root = root::mount(&self.node.store, self.image, &self.held.path, true)?;
         let wanted = user::wanted(&self.plan.security, &self.image.config.config.user)?;
         let user = user::resolve(root.as_fd(), &wanted)?;
@@ -111,8 +114,10 @@ impl Making<'_> {
             unified: self.node.hierarchies.is_unified(),
         })?;
         write_spec(&self.held.path, &spec)?;
-        self.ask(&mut client, config, parts.log_path.as_deref(), &root)?;
-        Ok(shown)
+        match self.ask(&mut client, config, parts.log_path.as_deref(), &root) {
+            Ok(()) => Ok((shown, None)),
+            Err(error) => Ok((shown, Some(broken(error)?))),
+        }
     }
 
     /// The image promises its volumes. Those that a mount covers are not needed.
@@ -174,6 +179,18 @@ impl Making<'_> {
         };
         client.create(request, root.as_fd(), self.held.lock.as_fd())?;
         Ok(())
+    }
+}
+
+/// Is it the command that cannot be executed? Everything else is a failure of ours.
+fn broken(error: Error) -> Result<Broken> {
+    match &error {
+        Error::Client(refused)
+            if matches!(refused.refusal(), Some(ErrorKind::CommandNotFound | ErrorKind::NotExecutable)) =>
+        {
+            Ok(Broken { code: refused.exit_code(), reason: error.chain() })
+        }
+        _ => Err(error),
     }
 }
 

@@ -40,9 +40,21 @@ pub struct Container {
     pub log_path: Option<PathBuf>,
     /// What asks it to end.
     pub stop_signal: u32,
+    /// Why it cannot be started, when that is known already. Its creation succeeds all the same: the kubelet takes a
+    /// program that is not there for the end of the container, and a failed creation for something that may pass.
+    pub broken: Option<Broken>,
     /// What stops it, if anybody does.
     pub stop: Stop,
     state: watch::Sender<State>,
+}
+
+/// A command that cannot be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The exit code of such a command.
+    pub code: u8,
+    /// Why.
+    pub reason: String,
 }
 
 /// An image as a container uses it.
@@ -92,6 +104,7 @@ impl Container {
             user,
             log_path: parts.log_path,
             stop_signal: parts.stop_signal,
+            broken: None,
             stop: Stop::default(),
             state: watch::Sender::new(State::Created),
         })
@@ -189,13 +202,19 @@ impl Container {
         });
     }
 
+    /// Writes down that its start failed.
+    pub fn fail_to_start(&self, node: &Node, broken: &Broken) -> Result<()> {
+        let failed = StatusRecord::failed(broken.code, broken.reason.clone())?;
+        failed.write(&node.containers.folder(&self.id))?;
+        self.refresh(node)
+    }
+
     /// Looks how it is after its pod was stopped. One that was never started never will be.
     pub fn settle_stopped(&self, node: &Node) -> Result<()> {
         self.refresh(node)?;
         if self.state() == State::Created {
             let reason = "the pod was stopped before the container was started".to_owned();
-            StatusRecord::failed(START_FAILED as u8, reason)?.write(&node.containers.folder(&self.id))?;
-            self.refresh(node)?;
+            self.fail_to_start(node, &Broken { code: START_FAILED as u8, reason })?;
         }
         Ok(())
     }

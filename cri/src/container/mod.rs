@@ -27,4 +27,4 @@ pub mod spec;
 pub mod stop;
 pub mod user;
 
-pub use entry::{Container, ImageUse, Shown};
+pub use entry::{Broken, Container, ImageUse, Shown};

@@ -1,6 +1,8 @@
 //! Ending pods. Every step takes for done what is not there, and the steps after a failed one are still done, so it can be
 //! repeated from any point, by a later request or by a later `rcri`.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +59,10 @@ pub fn take_down(node: &Node, pod: &Pod) -> Result<()> {
     match shut_down(node, pod) {
         Ok(true) => {}
         // Nobody was there to end its processes.
-        Ok(false) => step(bury(node, pod)),
+        Ok(false) => {
+            step(bury(node, pod));
+            step(remove_socket(&node.containers.socket(&pod.id)));
+        }
         Err(error) => step(Err(error)),
     }
     step(runtime::network::release(&network_file(&folder)).map_err(Error::from));
@@ -84,6 +89,14 @@ fn shut_down(node: &Node, pod: &Pod) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if gone(&error) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// A monitor that was killed could not remove it.
+fn remove_socket(socket: &Path) -> Result<()> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", socket)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_cri::v1::{StartContainerRequest, StartContainerResponse};
 
 use crate::container::{Container, admission};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::sandbox::Pod;
 
@@ -24,6 +24,10 @@ async fn start(node: &Arc<Node>, pod: &Pod, container: Arc<Container>) -> Result
     admission::start(&container.state()).map_err(|refusal| admission::refuse(&container, refusal))?;
     admission::add_container(pod.is_ready()).map_err(|refusal| admission::refuse_pod(pod, refusal))?;
     node.blocking(move |node| {
+        if let Some(broken) = &container.broken {
+            container.fail_to_start(node, broken)?;
+            return Err(Error::Command { reason: broken.reason.clone() });
+        }
         let started = node.monitor(&container.pod)?.start(&container.id);
         // Its state says how it went, whatever we answer.
         container.refresh(node)?;
