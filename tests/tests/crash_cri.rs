@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tests::cri::{Client, container, pod};
-use tests::rcri::{Rcri, remove_bridge, write_network};
+use tests::rcri::{Rcri, write_network};
 use tests::{Sandbox, eventually, leaks, needs};
 
 /// How many moments are tried.
@@ -59,6 +59,5 @@ fn a_server_killed_at_any_moment_of_a_pods_life() {
             assert!(left.is_empty(), "left in {folder} after a kill at {moment:?}: {left:?}");
         }
     }
-    remove_bridge(&sandbox);
     sandbox.nothing_remains(&[]);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_cri::v1::{ListContainersRequest, ListPodSandboxRequest};
 use rustix::mount::{UnmountFlags, unmount};
-use tests::rcri::{Rcri, remove_bridge, write_network};
+use tests::rcri::{Rcri, write_network};
 use tests::{Running, Sandbox, needs, peer};
 
 /// How long the kubelet gets for what it does every second or so.
@@ -180,6 +180,5 @@ fn a_static_pod_runs_survives_its_server_and_goes() {
         client.remove_pod(&pod.id).expect("a pod can be removed");
     }
     server.stop();
-    remove_bridge(&sandbox);
     sandbox.nothing_remains(&[]);
 }

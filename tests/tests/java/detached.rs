@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_cri::v1::{ImageSpec, PodSandboxStatusRequest};
 use tests::cri::Client;
 use tests::http::{free_port, request};
-use tests::rcri::{Rcri, remove_bridge, write_network};
+use tests::rcri::{Rcri, write_network};
 use tests::{Sandbox, needs};
 
 use crate::built;
@@ -40,7 +40,6 @@ fn two_instances_register_through_the_published_port_and_then_in_a_pod() {
     let server = Rcri::start(&sandbox);
     as_a_pod(&sandbox, &server.client());
     server.stop();
-    remove_bridge(&sandbox);
     sandbox.nothing_remains([&id]);
 }
 
