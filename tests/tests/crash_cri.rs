@@ -49,6 +49,8 @@ fn a_server_killed_at_any_moment_of_a_pods_life() {
             client.remove_pod(&pod.id).unwrap_or_else(|error| panic!("after a kill at {moment:?}: {error}"));
         }
         assert_eq!(client.list_containers().expect("it serves"), [], "after a kill at {moment:?}");
+        // It would be waited for: this client does nothing between its calls, so it does not see that the server goes.
+        drop(client);
         server.stop();
         let netns = sandbox.state().join("netns");
         eventually(&format!("nothing is left after a kill at {moment:?}: {:?}", sandbox.leaks()), || {
