@@ -13,7 +13,7 @@ BIN := $(TARGET_DIR)/hull/bin
 PROGRAMS := rrun rbuild roci
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench fuzz lint install clean packages bench-packages
+.PHONY: help build demo test bench fuzz lint install clean packages test-packages bench-packages
 
 help:
 	@echo 'make demo      build an image, run it, and leave nothing behind: under a minute after compiling'
@@ -26,6 +26,10 @@ help:
 
 packages:
 	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static
+
+# For the service on the JVM; its base image is made from packages that are not installed here.
+test-packages:
+	@tests/scripts/packages.sh debootstrap default-jdk-headless
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah
@@ -46,7 +50,7 @@ demo: build
 	tests/scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check
 
 # A roci with fault points is for tests only, and never installed. The leak check speaks even when a test failed: what was left is often why.
-test: build
+test: build test-packages
 	$(CARGO) build -p runtime --bin roci --features fault-injection
 	install -d $(TARGET_DIR)/hull/fault
 	install $(TARGET_DIR)/debug/roci $(TARGET_DIR)/hull/fault

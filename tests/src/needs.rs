@@ -7,8 +7,21 @@ use std::io::Write;
 use std::path::Path;
 
 /// Programs of other projects that a test may ask for by name.
-const PEERS: &[&str] =
-    &["bsdtar", "buildah", "crun", "docker", "gcc", "podman", "runc", "skopeo", "strace", "tar", "umoci"];
+const PEERS: &[&str] = &[
+    "bsdtar",
+    "buildah",
+    "crun",
+    "debootstrap",
+    "docker",
+    "gcc",
+    "javac",
+    "podman",
+    "runc",
+    "skopeo",
+    "strace",
+    "tar",
+    "umoci",
+];
 
 /// Returns from the test with `skipped: <need> not found` unless this machine has everything named.
 ///

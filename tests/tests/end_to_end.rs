@@ -1,9 +1,9 @@
 //! The way through: a Dockerfile becomes an image, the image runs, and another machine can have it.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 
 use rustix::process::Signal;
+use tests::http::{free_port, request};
 use tests::{Running, Sandbox, eventually, needs, project_dir};
 
 /// The service of the demo, built.
@@ -12,21 +12,6 @@ fn register(sandbox: &Sandbox) {
     let context = project_dir().join("fixtures/register");
     assert!(context.join("bin/register").exists(), "fixtures/register/bin is empty: run `make build`");
     sandbox.rbuild(["-t", "register:0.0.1"]).arg(&context).run().succeeds();
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("it is bound").port()
-}
-
-fn request(port: u16, head: &str, body: &str) -> std::io::Result<String> {
-    let mut connection = TcpStream::connect(("127.0.0.1", port))?;
-    let length = body.len();
-    write!(connection, "{head} HTTP/1.1\r\ncontent-length: {length}\r\n\r\n{body}")?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 #[test]
@@ -41,14 +26,15 @@ fn a_service_is_built_run_asked_and_stopped() {
     let run = ["run", "--rm", "--network", "host", "-e", &listen, "register:0.0.1"];
     let mut service: Running = sandbox.rrun(run).spawn();
     service.wait_for_stdout("listening on");
-    let answer = request(port, "POST /services/shop/one?ttl=30", "10.0.0.7:80").expect("it listens");
+    let address = (Ipv4Addr::LOCALHOST, port);
+    let answer = request(address, "POST /services/shop/one?ttl=30", "10.0.0.7:80").expect("it listens");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let answer = request(port, "GET /services", "").expect("it listens");
+    let answer = request(address, "GET /services", "").expect("it listens");
     assert!(answer.contains(r#""address":"10.0.0.7:80""#), "{answer}");
 
     service.signal(Signal::TERM);
     service.wait().exits(0).stdout_has("ended by SIGTERM");
-    eventually("its port is closed", || request(port, "GET /health", "").is_err());
+    eventually("its port is closed", || request(address, "GET /health", "").is_err());
     sandbox.nothing_remains(&[]);
 }
 
