@@ -31,6 +31,10 @@ packages:
 test-packages:
 	@tests/scripts/packages.sh --optional debootstrap openjdk-17-jdk-headless
 
+# For the service on the JVM; its base image is made from packages that are not installed here.
+test-packages:
+	@tests/scripts/packages.sh debootstrap default-jdk-headless
+
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah containerd
 
