@@ -29,11 +29,7 @@ packages:
 
 # Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image.
 test-packages:
-	@tests/scripts/packages.sh --optional debootstrap openjdk-17-jdk-headless
-
-# For the service on the JVM; its base image is made from packages that are not installed here.
-test-packages:
-	@tests/scripts/packages.sh debootstrap default-jdk-headless
+	@tests/scripts/packages.sh --optional debootstrap default-jdk-headless
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah containerd

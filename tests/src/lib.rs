@@ -30,7 +30,7 @@ mod java;
 pub mod leaks;
 mod needs;
 mod programs;
-pub mod rcri;
+mod rcri;
 mod sandbox;
 mod terminal;
 
@@ -39,7 +39,7 @@ pub use canary::Canary;
 pub use command::{Command, Outcome, Running, eventually};
 pub use disk::SmallDisk;
 pub use java::{java_base, register_jar};
-pub use needs::{missing_need, report_skipped};
+pub use needs::{cni_folder, missing_need, peer, report_skipped};
 pub use programs::{bin_dir, fault_roci, program, project_dir};
 pub use rcri::{Rcri, World, addresses_in_use, write_network};
 pub use sandbox::Sandbox;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tests::cri::{Client, container, pod};
-use tests::rcri::{Rcri, write_network};
+use tests::{Rcri, write_network};
 use tests::{Sandbox, eventually, leaks, needs};
 
 /// How many moments are tried.

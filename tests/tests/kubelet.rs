@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_cri::v1::{ListContainersRequest, ListPodSandboxRequest};
 use rustix::mount::{UnmountFlags, unmount};
-use tests::rcri::{Rcri, write_network};
-use tests::{Running, Sandbox, needs, peer};
+use tests::{Rcri, Running, Sandbox, needs, peer, write_network};
 
 /// How long the kubelet gets for what it does every second or so.
 const PATIENCE: Duration = Duration::from_secs(60);

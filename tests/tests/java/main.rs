@@ -2,9 +2,11 @@
 //!
 //! - `service`: the program answers as its smaller brother, the demo's service, does.
 //! - `image`: its base and its Dockerfile become an image, which runs in the foreground.
+//! - `detached`: the image runs detached with a published port, and then as a pod.
 //!
 //! Each way to run it beyond that is a file of its own here, and starts from [`with_base`].
 
+mod detached;
 mod image;
 mod service;
 
