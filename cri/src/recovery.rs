@@ -81,7 +81,7 @@ fn remove_stillborn(node: &Node) -> Result<()> {
             node.pods.remove(held)?;
         }
     }
-    Ok(node.containers.sweep()?)
+    Ok(())
 }
 
 type Conversation = (Arc<Pod>, Option<Client>);
