@@ -29,7 +29,7 @@ packages:
 
 # Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image.
 test-packages:
-	@tests/scripts/packages.sh --optional debootstrap openjdk-17-jdk-headless
+	@tests/scripts/packages.sh --optional debootstrap default-jdk-headless
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah containerd

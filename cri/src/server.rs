@@ -105,6 +105,10 @@ fn listen(path: &Path) -> Result<StdListener> {
         Err(Errno::ADDRINUSE) if UnixStream::connect(path).is_ok() => {
             return Err(Error::invalid("listen", format!("somebody serves {} already", path.display())));
         }
+        Err(Errno::ADDRINUSE) if !is_socket(path) => {
+            let reason = format!("{} is there and no socket: remove it, or listen elsewhere", path.display());
+            return Err(Error::invalid("listen", reason));
+        }
         Err(Errno::ADDRINUSE) => {
             std::fs::remove_file(path).map_err(Error::io("replace the stale socket", path))?;
             rustix::net::bind(&socket, &address).map_err(Error::io("listen on", path))?;
@@ -113,6 +117,12 @@ fn listen(path: &Path) -> Result<StdListener> {
     }
     rustix::net::listen(&socket, BACKLOG).map_err(Error::io("listen on", path))?;
     Ok(socket.into())
+}
+
+/// Only a socket that nobody serves is replaced: any other file is somebody's.
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// One server for one state: a second one would undo what the first one is making.

@@ -307,6 +307,21 @@ fn a_pod_outlives_its_containers_and_ends_when_told() {
     };
     assert!(kilobytes("Pss:") <= 20, "{memory}");
 
+    // It sleeps until something happens, and has nothing open but what it needs.
+    let monitor = parent_of(pid);
+    let ticks = || -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{monitor}/stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(ticks() - before <= 2, "an idle monitor works");
+    for descriptor in fs::read_dir(format!("/proc/{monitor}/fd")).unwrap().flatten() {
+        let target = fs::read_link(descriptor.path()).unwrap_or_default();
+        assert!(!target.to_string_lossy().starts_with("pipe:"), "{target:?}");
+    }
+
     let mut watcher = world.client().watch().unwrap();
     assert_eq!(watcher.next_event().unwrap(), Event::Nothing);
     world.create(&mut client, CreateFlags::default());

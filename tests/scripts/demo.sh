@@ -27,7 +27,8 @@ finish() {
     if [ -n "$server" ]; then
         # Whatever failed half-way: no pod and no container outlives the demo.
         "$cri_client" "$work/rcri.sock" clear >/dev/null 2>&1 || true
-        kill "$server" 2>/dev/null && wait "$server" 2>/dev/null || true
+        kill "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
     fi
     for container in $(rrun ps -aq 2>/dev/null); do
         rrun rm -f "$container" >/dev/null 2>&1 || true

@@ -4,7 +4,7 @@
 //! process in a session of its own, with no streams, working in `/`, in the cgroup `/hull/monitors`: neither the end of its
 //! caller nor the limits of its pod reach it. Its parent says that it listens by ending with 0.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -15,6 +15,7 @@ pub use super::jobs::Leftovers;
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
 use crate::sys::clone::{Cloned, clone3};
+use crate::sys::fd::close_except;
 
 /// The cgroup of all detached monitors.
 const HOME: &str = "/hull/monitors";
@@ -63,6 +64,9 @@ pub fn run(request: Background) -> Result<bool, BackgroundError> {
         }
     };
     leave_caller(&null)?;
+    // What its caller happened to have open is nobody's any more: a pipe would never end.
+    let mut kept = [listener.as_fd().as_raw_fd(), null.as_raw_fd()];
+    close_except(3, &mut kept).map_err(Error::system("close", "the caller's descriptors"))?;
     let mode = if request.standalone { MonitorMode::Standalone } else { MonitorMode::Pod };
     let settings = Settings { mode, state_root: request.state_root, leftovers: request.leftovers };
     let result = Monitor::new(settings, &signals, Some(&listener), None).and_then(|mut monitor| {

@@ -276,6 +276,8 @@ impl Container {
         } else {
             self.ready[0] = false;
         }
+        // A terminal is one stream, and a pause has none.
+        self.ready[1 + self.flows.len()..].fill(false);
         for (flow, ready) in self.flows.iter_mut().zip(&mut self.ready[1..]) {
             if *ready {
                 *ready = Progress::Ready

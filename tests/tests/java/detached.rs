@@ -8,7 +8,7 @@ use tests::cri::Client;
 use tests::http::{free_port, request};
 use tests::{Rcri, Sandbox, needs, write_network};
 
-use crate::built;
+use crate::{PATIENCE as BUILD_PATIENCE, with_base};
 
 /// A JVM takes its time on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[test]
 fn two_instances_register_through_the_published_port_and_then_in_a_pod() {
     needs!("root", "cni", "debootstrap", "javac");
-    let sandbox = built();
+    let sandbox = with_base();
+    sandbox.rbuild(["-t", "register:0.0.1", "context"]).deadline(BUILD_PATIENCE).run().succeeds();
     let port = free_port();
     let publish = format!("{port}:8888");
     let run = ["run", "-d", "--name", "register", "-p", &publish, "register:0.0.1"];

@@ -1,14 +1,24 @@
 //! From the Dockerfile to a JVM in the foreground.
 
 use rustix::process::Signal;
-use tests::needs;
+use tests::{Command, Sandbox, needs};
 
-use crate::{PATIENCE, built, with_base};
+use crate::{PATIENCE, with_base};
 
+// One test, since to import the base takes seconds of disk.
 #[test]
-fn a_build_shows_its_steps_and_the_next_one_that_it_knows_them() {
+fn a_service_is_built_and_runs_in_the_foreground() {
     needs!("root", "debootstrap", "javac");
     let sandbox = with_base();
+    a_build_shows_its_steps_and_the_next_one_that_it_knows_them(&sandbox);
+    the_image_says_what_its_dockerfile_does(&sandbox);
+    java_is_whole(&sandbox);
+    memory_and_processors_are_those_of_the_container(&sandbox);
+    the_service_ends_as_it_is_asked_to(&sandbox);
+    sandbox.nothing_remains(&[]);
+}
+
+fn a_build_shows_its_steps_and_the_next_one_that_it_knows_them(sandbox: &Sandbox) {
     let build = || sandbox.rbuild(["-t", "register:0.0.1", "."]).current_dir(sandbox.path().join("context"));
 
     let first = build().deadline(PATIENCE).run();
@@ -34,12 +44,6 @@ fn a_build_shows_its_steps_and_the_next_one_that_it_knows_them() {
     assert_eq!(image_id(second.stderr()), id);
     let images = sandbox.rrun(["images"]).run();
     images.succeeds().stdout_has("register").stdout_has("0.0.1").stdout_has(&id[..12]);
-
-    let config = sandbox.rrun(["inspect", "register:0.0.1"]).run().json()[0]["Config"].clone();
-    assert_eq!(config["Entrypoint"][3], "/register.jar");
-    assert!(config["ExposedPorts"].get("8888/tcp").is_some(), "{config}");
-    assert!(config["Volumes"].get("/tmp").is_some(), "{config}");
-    sandbox.nothing_remains(&[]);
 }
 
 /// The digits of the line that ends a build.
@@ -48,36 +52,40 @@ fn image_id(progress: &str) -> String {
     line.unwrap_or_else(|| panic!("no image id: {progress}")).to_owned()
 }
 
-#[test]
-fn the_service_runs_in_the_foreground() {
-    needs!("root", "debootstrap", "javac");
-    let sandbox = built();
-    let run = ["run", "--rm", "--network", "none"];
+fn the_image_says_what_its_dockerfile_does(sandbox: &Sandbox) {
+    let config = sandbox.rrun(["inspect", "register:0.0.1"]).run().json()[0]["Config"].clone();
+    assert_eq!(config["Entrypoint"][3], "/register.jar");
+    assert!(config["ExposedPorts"].get("8888/tcp").is_some(), "{config}");
+    assert!(config["Volumes"].get("/tmp").is_some(), "{config}");
+}
 
+fn java_is_whole(sandbox: &Sandbox) {
     // Java refuses its archive of loaded classes beside files of another age: the times of the base's files survived.
-    let java = ["--entrypoint", "java", "register:0.0.1", "-Xshare:on", "-version"];
-    sandbox.rrun(run).args(java).run().succeeds().stderr_has("OpenJDK 64-Bit Server VM");
-    // The store of certificates was changed after it was made, so its digest is checked.
+    let shared = ["--entrypoint", "java", "register:0.0.1", "-Xshare:on", "-version"];
+    run(sandbox, shared).run().succeeds().stderr_has("OpenJDK 64-Bit Server VM");
+    // base.sh changes the store of certificates after Java made it; the store has a digest of its own.
     let keytool =
         ["--entrypoint", "keytool", "register:0.0.1", "-list", "-cacerts", "-storepass", "changeit"];
-    sandbox.rrun(run).args(keytool).run().succeeds().stdout_has("trustedCertEntry");
+    run(sandbox, keytool).run().succeeds().stdout_has("trustedCertEntry");
     // Through the image's own entry point, in a network of nothing but loopback.
-    let check = sandbox.rrun(run).args(["register:0.0.1", "--self-check"]).run();
+    let check = run(sandbox, ["register:0.0.1", "--self-check"]).run();
     check.succeeds().stdout_is("self-check passed\n");
+}
 
-    let mut service = sandbox.rrun(run).arg("register:0.0.1").spawn();
+fn memory_and_processors_are_those_of_the_container(sandbox: &Sandbox) {
+    let limits = ["--memory", "128m", "--cpus", "1", "--entrypoint", "java"];
+    let show = ["register:0.0.1", "-XshowSettings:system", "-version"];
+    let outcome = run(sandbox, limits).args(show).run();
+    outcome.succeeds().stderr_has("Memory Limit: 128.00M").stderr_has("Effective CPU Count: 1\n");
+}
+
+fn the_service_ends_as_it_is_asked_to(sandbox: &Sandbox) {
+    let mut service = run(sandbox, ["register:0.0.1"]).spawn();
     service.wait_for_stdout("listening on 0.0.0.0:8888\n");
     service.signal(Signal::TERM);
     service.wait().exits(143).stdout_is("listening on 0.0.0.0:8888\nstopped\n");
-    sandbox.nothing_remains(&[]);
 }
 
-#[test]
-fn memory_and_processors_are_those_of_the_container() {
-    needs!("root", "debootstrap", "javac");
-    let sandbox = built();
-    let run = ["run", "--rm", "--network", "none", "--memory", "128m", "--cpus", "1", "--entrypoint", "java"];
-    let metrics = ["register:0.0.1", "-Xlog:os+container=info", "-XshowSettings:system", "-version"];
-    let outcome = sandbox.rrun(run).args(metrics).run();
-    outcome.succeeds().stderr_has("Memory Limit: 128.00M").stderr_has("Effective CPU Count: 1\n");
+fn run<const COUNT: usize>(sandbox: &Sandbox, arguments: [&str; COUNT]) -> Command {
+    sandbox.rrun(["run", "--rm", "--network", "none"]).args(arguments)
 }

@@ -4,7 +4,7 @@
 //! - `image`: its base and its Dockerfile become an image, which runs in the foreground.
 //! - `detached`: the image runs detached with a published port, and then as a pod.
 //!
-//! Each way to run it beyond that is a file of its own here; all start from [`built`].
+//! Each way to run it beyond that is a file of its own here, and starts from [`with_base`].
 
 mod detached;
 mod image;
@@ -28,12 +28,5 @@ fn with_base() -> Sandbox {
         std::fs::copy(&source, context.join(name))
             .unwrap_or_else(|error| panic!("cannot copy {}: {error}", source.display()));
     }
-    sandbox
-}
-
-/// A sandbox with the images `java:8` and `register:0.0.1`.
-fn built() -> Sandbox {
-    let sandbox = with_base();
-    sandbox.rbuild(["-t", "register:0.0.1", "context"]).deadline(PATIENCE).run().succeeds();
     sandbox
 }
