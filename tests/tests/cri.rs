@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use k8s_cri::v1::{
-    ContainerConfig, ContainerState, Int64Value, LinuxContainerConfig, LinuxContainerResources,
-    LinuxContainerSecurityContext, Mount, NamespaceMode, PodSandboxConfig, PodSandboxState, VersionRequest,
+    ContainerConfig, ContainerState, ImageFsInfoRequest, ImageSpec, ImageStatusRequest, Int64Value,
+    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, ListContainerStatsRequest,
+    Mount, NamespaceMode, PodSandboxConfig, PodSandboxState, PullImageRequest, RemoveImageRequest,
+    VersionRequest,
 };
 use tests::cri::container;
 use tests::{World, eventually, needs, write_network};
@@ -279,4 +281,99 @@ fn what_cannot_be_done_is_refused_and_leaves_nothing() {
 
 fn capabilities(name: &str) -> k8s_cri::v1::Capability {
     k8s_cri::v1::Capability { add_capabilities: vec![name.to_owned()], ..Default::default() }
+}
+
+#[test]
+fn images_are_those_of_the_store() {
+    needs!("root", "overlay");
+    let world = World::new();
+    world.sandbox.rrun(["tag", "busybox", "example.org/tools/box:1"]).run().succeeds();
+    let spec = |name: &str| Some(ImageSpec { image: name.to_owned(), ..Default::default() });
+    let status = |name: &str| {
+        let request = ImageStatusRequest { image: spec(name), verbose: false };
+        world.client.ask(async |_, mut images| images.image_status(request).await).unwrap().image
+    };
+    let pull = |name: &str| {
+        let request = PullImageRequest { image: spec(name), ..Default::default() };
+        world.client.ask(async |_, mut images| images.pull_image(request).await)
+    };
+    let remove = |name: &str| {
+        let request = RemoveImageRequest { image: spec(name) };
+        world.client.ask(async |_, mut images| images.remove_image(request).await).unwrap();
+    };
+    let image = status("busybox").expect("it was imported");
+    assert_eq!(image.repo_tags, ["docker.io/library/busybox:latest", "example.org/tools/box:1"]);
+    assert!(image.size > 0 && image.id.starts_with("sha256:"));
+    for name in [&image.id, "example.org/tools/box:1", &image.id["sha256:".len()..][..12]] {
+        assert_eq!(status(name).expect(name), image);
+    }
+    assert_eq!(status("no-such-image"), None);
+    assert_eq!(pull("busybox").unwrap().image_ref, image.id);
+    let missing = pull("no-such-image").unwrap_err();
+    assert!(missing.message().contains("not in the local store"), "{missing}");
+
+    // What a container uses stays until it is gone.
+    let config = world.pod("images", true);
+    let id = world.client.run_pod(&config).unwrap();
+    let made = world.client.run(&id, &container("web", "sleep 1000"), &config).unwrap();
+    remove("example.org/tools/box:1");
+    remove("busybox");
+    assert_eq!(status("busybox"), None);
+    assert_eq!(world.client.status(&made).unwrap().image_id, image.id);
+    assert_eq!(world.client.exec(&made, &["true"], 10).unwrap().exit_code, 0);
+    let info =
+        world.client.ask(async |_, mut images| images.image_fs_info(ImageFsInfoRequest {}).await).unwrap();
+    let place = info.image_filesystems[0].fs_id.clone().unwrap().mountpoint;
+    assert!(std::path::Path::new(&place).is_dir());
+    world.end(&id);
+}
+
+#[test]
+fn what_containers_use_is_told() {
+    needs!("root", "overlay");
+    let world = World::new();
+    let config = world.pod("stats", true);
+    let id = world.client.run_pod(&config).unwrap();
+    let script = "dd if=/dev/zero of=/file bs=1M count=3; while true; do sleep 0.01; done";
+    let made = world.client.run(&id, &container("busy", script), &config).unwrap();
+    world.client.run(&id, &container("over", "true"), &config).unwrap();
+    let list = || {
+        let request = ListContainerStatsRequest::default();
+        world.client.ask(async |mut pods, _| pods.list_container_stats(request).await).unwrap().stats
+    };
+    eventually("only the running one is told of", || list().len() == 1);
+    eventually("its file is counted", || {
+        let stats = list().remove(0);
+        assert_eq!(stats.attributes.unwrap().id, made);
+        assert!(stats.cpu.unwrap().usage_core_nano_seconds.unwrap().value > 0);
+        assert!(stats.memory.unwrap().working_set_bytes.unwrap().value > 0);
+        let layer = stats.writable_layer.unwrap();
+        // Counted once in a while, and perhaps before the file was there.
+        layer.timestamp > 0 && layer.inodes_used.unwrap().value > 0
+    });
+    world.end(&id);
+}
+
+#[test]
+fn a_volume_of_the_image_can_be_written_although_the_root_cannot() {
+    needs!("root", "overlay");
+    let world = World::new();
+    world.sandbox.write(
+        "context/Dockerfile",
+        "FROM busybox\nRUN mkdir /data && echo old > /data/file\nVOLUME /data\n",
+    );
+    world.sandbox.rbuild(["-t", "with-volume", "context"]).run().succeeds();
+    let config = world.pod("volume", true);
+    let id = world.client.run_pod(&config).unwrap();
+    for readonly_rootfs in [true, false] {
+        let name = format!("readonly-{readonly_rootfs}");
+        let mut web = container(&name, "cat /data/file && echo new > /data/file && cat /data/file");
+        web.image.as_mut().unwrap().image = "with-volume".to_owned();
+        web.linux.as_mut().unwrap().security_context.as_mut().unwrap().readonly_rootfs = readonly_rootfs;
+        let made = world.client.run(&id, &web, &config).unwrap();
+        assert_eq!(world.ended(&made).exit_code, 0, "{}", world.log("volume", &name));
+        let log = world.log("volume", &name);
+        assert!(log.contains("F old") && log.contains("F new"), "{log}");
+    }
+    world.end(&id);
 }

@@ -1,7 +1,6 @@
 //! What happens to pods when `rcri`, a monitor or a caller goes away, asks again, or changes its mind.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use k8s_cri::v1::{
     ContainerConfig, ContainerState, PodSandboxConfig, PodSandboxState, ReopenContainerLogRequest,
@@ -10,8 +9,6 @@ use tests::cri::{Client, container, pod};
 use tests::{Rcri, World, addresses_in_use, eventually, needs, write_network};
 use tonic::Code;
 
-/// As many as the project promises.
-const POINTS: u64 = 100;
 const EXITED: i32 = ContainerState::ContainerExited as i32;
 const RUNNING: i32 = ContainerState::ContainerRunning as i32;
 
@@ -75,11 +72,19 @@ fn a_monitor_that_was_killed_takes_its_pod_with_it() {
 
 /// Kills the monitor of a pod, as the out-of-memory killer might.
 fn kill_monitor(pod: &str) {
-    for name in tests::leaks::names_in("/proc".as_ref()) {
-        let command = std::fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
+    kill(|folder| {
+        let command = std::fs::read(folder.join("cmdline")).unwrap_or_default();
         let text = String::from_utf8_lossy(&command);
-        if text.contains("monitor") && text.contains(pod) {
-            let pid = name.parse().ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+        text.contains("monitor") && text.contains(pod)
+    });
+}
+
+/// Kills the processes whose folder in `/proc` is meant.
+fn kill(is_meant: impl Fn(&Path) -> bool) {
+    for name in tests::leaks::names_in("/proc".as_ref()) {
+        if let Some(pid) = name.parse().ok().and_then(rustix::process::Pid::from_raw)
+            && is_meant(&Path::new("/proc").join(&name))
+        {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
         }
     }
@@ -155,33 +160,20 @@ fn a_log_that_was_renamed_goes_on_in_a_new_file() {
 }
 
 #[test]
-fn a_server_killed_at_any_point_leaves_nothing_that_the_next_does_not_find() {
-    needs!("root", "overlay", "cni");
-    let mut world = World::new();
-    write_network(&world.sandbox, "");
-    for point in 0..POINTS {
-        let name = format!("crash-{point}");
-        let config = world.pod(&name, false);
-        let socket = world.server.socket().to_owned();
-        let life = std::thread::spawn(move || {
-            let Ok(client) = Client::connect(&socket) else { return };
-            // Whatever fails, the server was killed.
-            let Ok(id) = client.run_pod(&config) else { return };
-            let Ok(made) = client.run(&id, &container("web", "sleep 1000"), &config) else { return };
-            let _ = client.stop(&made, 0);
-            let _ = client.remove(&made);
-            let _ = client.stop_pod(&id);
-            let _ = client.remove_pod(&id);
-        });
-        std::thread::sleep(Duration::from_millis(point * 4));
-        world = world.restart();
-        life.join().expect("no call panics");
-        for pod in world.client.list_pods().expect("a list is given") {
-            world.client.stop_pod(&pod.id).expect("a pod can be stopped");
-            world.client.remove_pod(&pod.id).expect("a pod can be removed");
-        }
-        assert_eq!(world.client.list_containers().expect("a list is given"), []);
-        assert!(addresses_in_use(&world.sandbox).is_empty(), "an address is left at point {point}");
-    }
-    world.end_empty();
+fn a_pod_whose_pause_was_killed_is_not_ready_and_can_be_stopped() {
+    needs!("root", "overlay");
+    let world = World::new();
+    let config = world.pod("pause", true);
+    let id = world.client.run_pod(&config).unwrap();
+    let made = world.client.run(&id, &container("web", "sleep 1000"), &config).unwrap();
+    kill(|folder| {
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        text("comm") == "pause\n" && text("cgroup").contains(&id)
+    });
+    let state = || world.client.pod_status(&id).unwrap().state;
+    eventually("it is not ready", || state() == PodSandboxState::SandboxNotready as i32);
+    assert_eq!(world.client.status(&made).unwrap().state, RUNNING);
+    let another = world.client.create(&id, &container("late", "true"), &config).unwrap_err();
+    assert_eq!(another.code(), Code::FailedPrecondition, "{another}");
+    world.end(&id);
 }

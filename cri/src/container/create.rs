@@ -4,9 +4,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{Held, root, volumes};
+use engine::{Held, root};
 use image::store::{Image, Store};
 use k8s_cri::v1::{ContainerConfig, LinuxContainerUser};
+use oci_spec::runtime::Mount;
 use runtime::monitor::client::Client;
 use runtime::monitor::protocol::{Create, CreateFlags, ErrorKind, Phase};
 use runtime::monitor::status_record;
@@ -18,7 +19,7 @@ use super::request::{self, Plan};
 use super::resources::Machine;
 use super::spec::{self, PodParts};
 use super::{
-    Broken, Container, ImageUse, admission, command, devices, log, mounts, resources, security, user,
+    Broken, Container, ImageUse, admission, command, devices, log, mounts, resources, security, user, volumes,
 };
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -87,12 +88,15 @@ impl Making<'_> {
         let root = root::mount(&self.node.store, self.image, &self.held.path, true)?;
         let wanted = user::wanted(&self.plan.security, &self.image.config.config.user)?;
         let user = user::resolve(root.as_fd(), &wanted)?;
-        self.make_volumes(&root)?;
+        let mut binds = self.make_volumes(&root)?;
         let shown = user::shown(user.uid, user.gid, &user.additional_gids);
         let mut client = self.node.monitor(&self.pod.id)?;
         let pod = self.pod_parts(&mut client)?;
         let cgroup = self.pod.cgroup_of(&self.held.id)?;
         let table = MountTable::read()?;
+        for mount in &self.plan.mounts {
+            binds.push(mounts::prepare(mount, &table)?);
+        }
         let spec = spec::build(spec::Parts {
             id: &self.held.id,
             folder: &self.held.path,
@@ -102,12 +106,7 @@ impl Making<'_> {
             command,
             user,
             pod: &pod,
-            mounts: self
-                .plan
-                .mounts
-                .iter()
-                .map(|mount| mounts::prepare(mount, &table))
-                .collect::<Result<_>>()?,
+            mounts: binds,
             devices: devices::of(&config.devices, self.plan.security.privileged)?,
             limits: resources::limits(&self.plan.resources, Machine::of(&self.node.hierarchies))?,
             seccomp: security::filter(&self.plan.security, &self.plan.granted.bounding)?,
@@ -120,15 +119,14 @@ impl Making<'_> {
         }
     }
 
-    /// The image promises its volumes. Those that a mount covers are not needed.
-    fn make_volumes(&self, root: &OwnedFd) -> Result<()> {
-        for volume in self.image.config.config.volumes.keys() {
-            let place: PathBuf = Path::new("/").join(volume).components().collect();
-            if !self.plan.mounts.iter().any(|mount| mount.destination == place) {
-                volumes::make_volume(root.as_fd(), volume)?;
-            }
-        }
-        Ok(())
+    /// The volumes of the image that no mount covers.
+    fn make_volumes(&self, root: &OwnedFd) -> Result<Vec<Mount>> {
+        let volumes = self.image.config.config.volumes.keys();
+        let places: Vec<PathBuf> =
+            volumes.map(|volume| Path::new("/").join(volume).components().collect()).collect();
+        let is_covered = |place: &&Path| self.plan.mounts.iter().any(|mount| mount.destination == *place);
+        let wanted = places.iter().map(PathBuf::as_path).filter(|place| !is_covered(place));
+        volumes::make(root, &self.held.path, self.plan.security.readonly_rootfs, wanted)
     }
 
     /// What the pod gives. The process that holds its namespaces is asked for now: an earlier number may be somebody

@@ -26,5 +26,6 @@ pub mod security;
 pub mod spec;
 pub mod stop;
 pub mod user;
+pub mod volumes;
 
 pub use entry::{Broken, Container, ImageUse, Shown};
