@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 const PEERS: &[&str] = &[
     "bsdtar",
     "buildah",
+    "containerd",
     "crun",
     "debootstrap",
     "docker",
     "gcc",
     "javac",
+    "kubelet",
     "podman",
     "runc",
     "skopeo",

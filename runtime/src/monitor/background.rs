@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::channel::{ChannelError, Listener};
@@ -42,6 +43,9 @@ pub enum BackgroundError {
     /// The monitor's socket failed.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// There is nobody to leave a monitor to.
+    #[error("whoever asked for a monitor is gone")]
+    Abandoned,
 }
 
 /// Listens and leaves a monitor behind. Returns twice, like fork: with `false` at once in the calling process, and with
@@ -51,6 +55,11 @@ pub fn run(request: Background) -> Result<bool, BackgroundError> {
     let signals = block_signals()?;
     let listener = Listener::bind(&request.socket)?;
     let prepared = null_device().and_then(|null| enter_home().map(|()| null));
+    // From now on whoever frees what that caller left finds us; whoever looked before found nobody.
+    if is_abandoned() {
+        listener.remove();
+        return Err(BackgroundError::Abandoned);
+    }
     let cloned = prepared.and_then(|null| {
         let cloned = clone3(0, None).map_err(Error::system("leave", "a monitor behind"))?;
         Ok((null, cloned))
@@ -96,6 +105,14 @@ fn leave_caller(null: &OwnedFd) -> Result<()> {
 fn enter_home() -> Result<()> {
     let home = Cgroup::ensure(&Hierarchies::discover()?, &CgroupPath::parse(HOME)?)?;
     Ok(home.enter_self()?)
+}
+
+/// Our caller reads what we complain about, by a pipe: is it gone? Where that is no pipe, nobody can tell.
+fn is_abandoned() -> bool {
+    let stderr = std::io::stderr();
+    let mut polled = [PollFd::new(&stderr, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::ERR)
 }
 
 fn null_device() -> Result<OwnedFd> {
