@@ -418,3 +418,23 @@ fn many_execs_leave_the_monitor_as_it_was() {
     assert!(anonymous() <= before.0 + 16, "{} kB before, {} kB after", before.0, anonymous());
     client.delete(&world.bundle.id).unwrap();
 }
+
+#[test]
+fn a_reader_that_takes_nothing_is_cut_off_and_stops_nobody() {
+    let world = World::new(&["sh", "-c", "while :; do echo line; done"], &["--standalone"]);
+    let mut client = world.client();
+    world.create(&mut client, CreateFlags::default());
+    client.start(&world.bundle.id).unwrap();
+    let mut attached = world.client();
+    let (_unread, stdout) = pipe();
+    let streams = Streams { stdout: true, ..Streams::default() };
+    attached.attach(Attach { container: &world.bundle.id, streams }, &[stdout.as_fd()]).unwrap();
+    let length = || fs::metadata(world.log()).unwrap().len();
+    // Long enough for the pipe to be full, and longer than its reader is waited for.
+    std::thread::sleep(Duration::from_secs(2));
+    let stuck = length();
+    std::thread::sleep(Duration::from_secs(11));
+    assert!(length() > stuck, "the container is stopped by its reader");
+    client.delete(&world.bundle.id).unwrap();
+    eventually("the monitor ends with its container", || world.is_clear());
+}

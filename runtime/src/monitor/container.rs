@@ -276,6 +276,11 @@ impl Container {
         } else {
             self.ready[0] = false;
         }
+        for (flow, ready) in self.flows.iter().zip(&mut self.ready[1..]) {
+            // A reader that takes nothing makes no event: its time being over is one.
+            *ready |=
+                matches!(flow, Flow::Output(output) if output.next_deadline().is_some_and(|it| it <= now));
+        }
         // A terminal is one stream, and a pause has none.
         self.ready[1 + self.flows.len()..].fill(false);
         for (flow, ready) in self.flows.iter_mut().zip(&mut self.ready[1..]) {
