@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::interrupt;
 use crate::table::{Amount, Row, Target};
 
 /// How rounds follow each other.
@@ -111,6 +112,7 @@ fn medians(
         for turn in 0..contestants.len() {
             let index = (round + turn) % contestants.len();
             let contestant = &mut contestants[index];
+            interrupt::check()?;
             pace.wait();
             let run =
                 (contestant.work)(round).with_context(|| format!("{}, round {round}", contestant.name))?;

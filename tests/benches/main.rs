@@ -5,6 +5,7 @@
 //! Nothing is asserted: a target that is missed stands in the table as missed. Missing peers are named as skipped.
 
 mod contest;
+mod interrupt;
 mod pods;
 mod rebuild;
 mod start;
@@ -20,6 +21,7 @@ const CONTESTS: &[&str] = &["start", "rebuild", "pods"];
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
+    interrupt::watch()?;
     let world = World::new()?;
     let mut rows = Vec::new();
     for contest in &options.contests {

@@ -12,6 +12,7 @@ use self::containerd::Containerd;
 use self::memory::Memory;
 use self::server::Server;
 use crate::contest::{Contestant, compare_parts};
+use crate::interrupt;
 use crate::table::{Amount, Row, Target};
 use crate::world::World;
 
@@ -64,7 +65,10 @@ fn starts(world: &World, peer: Option<&Containerd>, rounds: usize) -> anyhow::Re
 
 /// What a fresh server takes with that many pods.
 fn rest(server: Server, count: usize) -> anyhow::Result<Memory> {
-    let started = (0..count).map(|number| server.start_pod(number).map(|(pod, _)| pod));
+    let started = (0..count).map(|number| {
+        interrupt::check()?;
+        server.start_pod(number).map(|(pod, _)| pod)
+    });
     let pods = started.collect::<anyhow::Result<Vec<_>>>()?;
     std::thread::sleep(SETTLE);
     let memory = memory::measure(&server, &pods);
