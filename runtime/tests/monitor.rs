@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use common::Bundle;
 use runtime::monitor::client::{Client, Event};
 use runtime::monitor::protocol::{
-    Attach, Create, CreateFlags, ErrorKind, Exec, Exit, Pause, PauseFlags, Phase, Streams, Subject,
+    Attach, Create, CreateFlags, ErrorKind, Exec, Exit, Pause, PauseFlags, Phase, Request, Streams, Subject,
+    encode_request,
 };
 use runtime::monitor::status_record::StatusRecord;
 use rustix::fs::{Mode, OFlags};
@@ -335,7 +336,12 @@ fn a_pod_outlives_its_containers_and_ends_when_told() {
     assert_eq!(world.status().exit_code, Some(4));
     // The pause reaps what was left to it, ends when asked, and takes nothing of the monitor along.
     client.signal(Subject::Container("p"), 15, false).unwrap();
-    assert_eq!(client.wait(Some("p"), PATIENCE).map_err(|error| error.refusal()), Ok(Exit::Code(0)));
+    match client.wait(Some("p"), PATIENCE) {
+        Ok(exit) => assert_eq!(exit, Exit::Code(0)),
+        // It has ended and is forgotten already.
+        Err(error) => assert_eq!(error.refusal(), Some(ErrorKind::NotFound), "{error}"),
+    }
+    assert_eq!(StatusRecord::read(&pod_folder).unwrap().unwrap().exit_code, Some(0));
     assert!(!Path::new("/sys/fs/cgroup/memory").join(&cgroup[1..]).exists());
     client.shutdown().unwrap();
     eventually("the monitor ends when told", || world.is_clear());
@@ -437,4 +443,30 @@ fn a_reader_that_takes_nothing_is_cut_off_and_stops_nobody() {
     assert!(length() > stuck, "the container is stopped by its reader");
     client.delete(&world.bundle.id).unwrap();
     eventually("the monitor ends with its container", || world.is_clear());
+}
+
+#[test]
+fn what_is_bound_ends_with_a_caller_that_left_before_its_answer() {
+    let world = World::new(&["sleep", "100"], &["--standalone"]);
+    let mut client = world.client();
+    let pid = world.create(&mut client, CreateFlags::default());
+    client.start(&world.bundle.id).unwrap();
+    let monitor = parent_of(pid);
+    let path = format!("/proc/{monitor}/task/{monitor}/children");
+    let children = || fs::read_to_string(&path).unwrap().trim().to_owned();
+    for _ in 0..5 {
+        let mut caller = world.client();
+        let (stdin, _) = pipe();
+        let (_, stdout) = pipe();
+        let request = Exec { container: &world.bundle.id, terminal: false, bound: true };
+        let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd()];
+        let executed = caller.exec(request, &process(&["sleep", "4242"], false), Some(stdio)).unwrap();
+        assert!(children().contains(&executed.pid.to_string()));
+        // Its answer meets a closed socket.
+        let status = encode_request(&Request::Status { container: None }, 99);
+        rustix::net::send(&caller, status.as_bytes(), rustix::net::SendFlags::empty()).unwrap();
+        drop(caller);
+        eventually("the exec ends with its caller", || children() == pid.to_string());
+    }
+    client.delete(&world.bundle.id).unwrap();
 }

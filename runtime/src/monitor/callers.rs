@@ -45,6 +45,8 @@ pub(super) enum Wait {
 pub(super) struct Callers {
     places: [Option<Caller>; CALLERS],
     next_serial: u64,
+    /// Those who could not be answered: to be forgotten like any other that leaves, with what depends on them.
+    deaf: Vec<CallerId>,
     /// The last one turned away. Closing at once could overtake the reason: a socket that is closed with a request
     /// unread, or before it was sent, fails at the caller before the reply is seen.
     turned_away: Option<Connection>,
@@ -52,7 +54,7 @@ pub(super) struct Callers {
 
 impl Callers {
     pub(super) fn new() -> Callers {
-        Callers { places: [const { None }; CALLERS], next_serial: 0, turned_away: None }
+        Callers { places: [const { None }; CALLERS], next_serial: 0, deaf: Vec::new(), turned_away: None }
     }
 
     /// Takes the next caller in; returns its place and socket. One too many is told so and turned away.
@@ -91,6 +93,11 @@ impl Callers {
         self.places[id.place].as_mut().filter(|caller| caller.serial == id.serial)
     }
 
+    /// Those who could not be answered since the last call.
+    pub(super) fn take_deaf(&mut self) -> Vec<CallerId> {
+        std::mem::take(&mut self.deaf)
+    }
+
     /// Forgets a caller.
     pub(super) fn hang_up(&mut self, id: CallerId) {
         if self.find(id).is_some() {
@@ -98,7 +105,7 @@ impl Callers {
         }
     }
 
-    /// Answers a caller; who does not read is hung up on. False when it is not there any more.
+    /// Answers a caller; who does not read is hung up on by and by. False when it is not there any more.
     pub(super) fn answer(&mut self, id: CallerId, reply: &Reply<'_>, sequence: u32) -> bool {
         self.answer_with(id, reply, sequence, &[])
     }
@@ -114,7 +121,7 @@ impl Callers {
         let Some(caller) = self.find(id) else { return false };
         let sent = caller.connection.send(encode_reply(reply, sequence).as_bytes(), descriptors).is_ok();
         if !sent {
-            self.hang_up(id);
+            self.deaf.push(id);
         }
         sent
     }

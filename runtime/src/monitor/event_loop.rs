@@ -216,6 +216,7 @@ impl<'a> Monitor<'a> {
 
     /// Everything that can be done without waiting. True if more is left to do at once.
     fn step(&mut self) -> Result<bool> {
+        self.hung_up.extend(self.callers.take_deaf());
         while let Some(caller) = self.hung_up.pop_front() {
             self.forget_caller(caller);
         }
