@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,7 +73,7 @@ pub fn of_sandbox(path: &Path, prefix: &str, bridge: &str) -> Vec<String> {
     for line in read("/proc/self/mountinfo").lines().filter(|line| line.contains(&*path)) {
         found.push(format!("mount {}", mount_of(line)));
     }
-    for cgroup in cgroups().iter().filter(|cgroup| cgroup.to_string_lossy().contains(&prefix)) {
+    for cgroup in cgroups_of(Path::new(&*path), &prefix) {
         found.push(format!("cgroup {}", cgroup.display()));
     }
     let link = Path::new("/sys/class/net").join(bridge);
@@ -140,9 +141,30 @@ pub fn clear(path: &Path, prefix: &str) {
     for line in mounts.lines().rev().filter(|line| mount_point(line).starts_with(path)) {
         let _ = unmount(mount_point(line), UnmountFlags::DETACH);
     }
-    for cgroup in cgroups().iter().rev().filter(|cgroup| cgroup.to_string_lossy().contains(&prefix)) {
-        let _ = fs::remove_dir(cgroup);
+    // What was killed takes its moment to leave; innermost first.
+    let ends = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left = cgroups_of(path, &prefix);
+        let removed = left.iter().rev().filter(|cgroup| fs::remove_dir(cgroup).is_ok()).count();
+        if removed == left.len() || Instant::now() > ends {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The cgroups that bear a sandbox's prefix, or the id of one of its containers or pods.
+fn cgroups_of(path: &Path, prefix: &str) -> Vec<PathBuf> {
+    let mut names = vec![prefix.to_owned()];
+    for folder in ["root/containers", "root/pods"] {
+        // Ids are 64 digits: a short name would be found in places that are none of ours.
+        names.extend(names_in(&path.join(folder)).filter(|name| name.len() == 64));
+    }
+    let is_ours = |cgroup: &PathBuf| {
+        let text = cgroup.to_string_lossy();
+        names.iter().any(|name| text.contains(name.as_str()))
+    };
+    cgroups().into_iter().filter(is_ours).collect()
 }
 
 /// A process as `/proc` shows it; every question may find it gone, which counts as no.
