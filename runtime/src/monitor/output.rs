@@ -121,11 +121,6 @@ impl Output {
         Ok(slot)
     }
 
-    /// Takes a sink away. What waited for it may be what everything else waited for, so pump afterwards.
-    pub fn detach(&mut self, slot: usize) -> Option<End> {
-        self.sinks.get_mut(slot)?.take().map(|sink| sink.end)
-    }
-
     /// What to watch for reading, until the stream ends.
     pub fn source(&self) -> Option<BorrowedFd<'_>> {
         self.source.as_ref().map(AsFd::as_fd)
@@ -155,13 +150,6 @@ impl Output {
     /// Says that nobody will write to the source any more: what is in it now is still passed on, nothing is waited for.
     pub fn drain(&mut self) {
         self.draining = true;
-    }
-
-    /// Ends the stream at once; what was not passed on is lost to the sinks.
-    pub fn close(&mut self, log: Option<&mut Log>) {
-        self.source = None;
-        self.waiting = Vec::new();
-        self.finish(log);
     }
 
     /// Drops sinks that will never take anything again, though nothing is there to be written: for an event that

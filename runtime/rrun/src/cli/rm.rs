@@ -48,8 +48,6 @@ fn remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<
             }
             // One whose record is damaged has no monitor that we could find.
             Err(Error::Damaged { .. }) => {}
-            // As docker has it: what is to be gone is gone.
-            Err(error @ Error::Missing { .. }) => return Err(error.into()),
             Err(error) => return Err(error.into()),
         }
     }

@@ -190,21 +190,6 @@ fn a_guest_that_left_is_dropped_and_nothing_else_happens() {
 }
 
 #[test]
-fn who_is_detached_holds_nobody_up() {
-    let (mut output, mut container) = stream();
-    let _reader = attach(&mut output, Audience::Foreground);
-    for _ in 0..5 {
-        fill(&mut container);
-        pump(&mut output, None, Instant::now());
-    }
-    assert!(!output.waiting.is_empty());
-    assert!(output.detach(0).is_some() && output.detach(0).is_none() && output.detach(99).is_none());
-    assert_eq!(pump(&mut output, None, Instant::now()), Progress::Waiting);
-    assert!(output.waiting.is_empty());
-    assert!(fill(&mut container) > 0);
-}
-
-#[test]
 fn draining_takes_what_is_there_and_waits_for_no_writer() {
     let (mut output, mut container) = stream();
     let mut logged = Logged::new();
@@ -213,21 +198,6 @@ fn draining_takes_what_is_there_and_waits_for_no_writer() {
     assert_eq!(pump(&mut output, Some(&mut logged.1), Instant::now()), Progress::Finished);
     assert_eq!(logged.entries(), ["stdout P last words"]);
     assert_eq!(output.attach_error(), super::AttachError::Ended);
-}
-
-#[test]
-fn closing_ends_the_log_and_the_sinks() {
-    let (mut output, mut container) = stream();
-    let mut logged = Logged::new();
-    let mut user = attach(&mut output, Audience::Foreground);
-    container.write_all(b"word").unwrap();
-    pump(&mut output, Some(&mut logged.1), Instant::now());
-    output.close(Some(&mut logged.1));
-    assert_eq!(logged.entries(), ["stdout P word"]);
-    assert_eq!(reasons(&mut output), [(0, Departure::Ended)]);
-    assert_eq!(take(&mut user), b"word");
-    assert_eq!(user.read(&mut [0]).unwrap(), 0);
-    assert_eq!(pump(&mut output, Some(&mut logged.1), Instant::now()), Progress::Finished);
 }
 
 #[test]
