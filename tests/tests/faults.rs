@@ -27,6 +27,7 @@ fn the_engine_recovers_from_each() {
         if fault.ends_with(":error") && code != 0 {
             outcome.stderr_has("fault point");
         }
+        sandbox.rrun(["ps"]).run().succeeds();
         eventually(&format!("all ended after fault {fault}"), || sandbox.leaks().is_empty());
     }
     sandbox
