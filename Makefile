@@ -25,7 +25,7 @@ help:
 	@echo 'make clean'
 
 packages:
-	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler containernetworking-plugins iptables iproute2
+	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler containernetworking-plugins iptables iproute2 procps
 
 # Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image.
 test-packages:

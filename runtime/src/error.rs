@@ -237,7 +237,11 @@ fn kind_of(errno: Errno) -> Kind {
 /// The refusals that engines read, in runc's words.
 fn wrong_state(id: &str, verb: &str, status: Status) -> String {
     match (verb, status) {
-        ("kill", _) => "container not running".to_owned(),
+        ("resume", _) => "container not paused".to_owned(),
+        ("exec", Status::Paused) => {
+            "cannot exec in a paused container (use --ignore-paused to override)".to_owned()
+        }
+        ("kill" | "pause" | "ps" | "update" | "events", _) => "container not running".to_owned(),
         ("start", Status::Running) => "cannot start an already running container".to_owned(),
         ("start", Status::Stopped) => "cannot start a container that has stopped".to_owned(),
         ("delete", status) => format!("cannot delete container {id} that is not stopped: {status}"),

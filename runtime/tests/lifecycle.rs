@@ -276,9 +276,7 @@ fn errors_are_logged_as_engines_read_them() {
 fn what_is_not_done_is_refused_by_name() {
     let bundle = Bundle::new(&["true"]);
     bundle.write_config();
-    for verb in
-        ["pause", "resume", "ps", "list", "events", "update", "features", "spec", "checkpoint", "restore"]
-    {
+    for verb in ["features", "checkpoint", "restore"] {
         bundle.verb(&[verb, "x"]).failed(1, &format!("{verb} is not supported"));
     }
     bundle.verb(&["frobnicate"]).failed(1, "unknown command");
@@ -345,4 +343,176 @@ fn a_cgroup_in_use_is_nobody_elses() {
     second.run().failed(1, "already contains processes");
     assert_eq!(fs::read_dir(second.state_root()).unwrap().count(), 0);
     assert_eq!(first.status(), "running");
+}
+
+#[test]
+fn a_paused_container_stands_still_and_goes_on() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle
+        .shell("trap 'exit 3' TERM; i=0; while true; do i=$((i+1)); echo $i > /tmp/count; sleep 0.01; done");
+    bundle.start();
+    let id = bundle.id.clone();
+    let count = bundle.rootfs().join("tmp/count");
+    wait_for("the shell", || count.exists());
+    bundle.verb(&["resume", &id]).failed(1, "container not paused");
+    bundle.verb(&["pause", &id]).succeeded();
+    assert_eq!(bundle.status(), "paused");
+    let seen = fs::read_to_string(&count).unwrap();
+    bundle.verb(&["pause", &id]).failed(1, "container not running");
+    bundle.exec(&["true"]).failed(255, "cannot exec in a paused container (use --ignore-paused to override)");
+    bundle.verb(&["delete", &id]).failed(1, "is not stopped: paused");
+    // A signal waits; the container is still paused after it.
+    bundle.verb(&["kill", "--all", &id, "USR1"]).succeeded();
+    bundle.verb(&["kill", &id, "URG"]).succeeded();
+    assert_eq!((bundle.status(), fs::read_to_string(&count).unwrap()), ("paused".to_owned(), seen.clone()));
+    bundle.verb(&["resume", &id]).succeeded();
+    assert_eq!(bundle.status(), "running");
+    wait_for("the shell", || fs::read_to_string(&count).unwrap() != seen);
+
+    // Killing does not wait for resume, whichever way.
+    bundle.verb(&["pause", &id]).succeeded();
+    bundle.verb(&["kill", &id, "KILL"]).succeeded();
+    bundle.wait_status("stopped");
+    bundle.verb(&["delete", &id]).succeeded();
+    for verb in [&["kill", "--all"][..], &["delete", "--force"]] {
+        bundle.start();
+        bundle.verb(&["pause", &id]).succeeded();
+        let mut words = verb.to_vec();
+        words.push(&id);
+        words.extend((verb[0] == "kill").then_some("KILL"));
+        bundle.verb(&words).succeeded();
+        bundle.verb(&["delete", "--force", &id]).succeeded();
+    }
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn containers_and_processes_are_listed() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    assert_eq!(bundle.verb(&["list", "-q"]).succeeded().out, "");
+    assert_eq!(bundle.verb(&["list", "-f", "json"]).succeeded().out, "[]\n");
+    bundle.start();
+    assert_eq!(bundle.verb(&["list", "--quiet"]).succeeded().out, format!("{}\n", bundle.id));
+    let table = bundle.verb(&["list"]).succeeded().out;
+    let words: Vec<_> = table.lines().nth(1).unwrap().split_ascii_whitespace().collect();
+    let pid = bundle.state()["pid"].to_string();
+    assert_eq!(words[..4], [&*bundle.id, &*pid, "running", bundle.path().to_str().unwrap()]);
+    assert_eq!(words[5], "root");
+    let json: serde_json::Value =
+        serde_json::from_str(&bundle.verb(&["list", "--format", "json"]).succeeded().out).unwrap();
+    assert_eq!((&json[0]["id"], &json[0]["owner"]), (&json!(bundle.id), &json!("root")));
+    // One that was half made is told of and hides no other.
+    fs::create_dir(bundle.state_root().join("half")).unwrap();
+    let done = bundle.verb(&["list"]).succeeded();
+    assert!(done.out.contains(&bundle.id) && done.err.contains("half"), "{done:?}");
+    fs::remove_dir(bundle.state_root().join("half")).unwrap();
+
+    assert_eq!(bundle.verb(&["ps", "--format", "json", &bundle.id]).succeeded().out, format!("[{pid}]\n"));
+    let table = bundle.verb(&["ps", &bundle.id]).succeeded().out;
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.lines().nth(1).unwrap().ends_with("sleep 1000"), "{table}");
+    let table = bundle.verb(&["ps", &bundle.id, "-e", "-o", "comm,pid"]).succeeded().out;
+    assert!(table.lines().nth(1).unwrap().ends_with(&pid), "{table}");
+    bundle.verb(&["ps", &bundle.id, "-e", "-o", "comm"]).failed(1, "no column PID");
+    bundle.verb(&["kill", &bundle.id, "KILL"]).succeeded();
+    bundle.wait_status("stopped");
+    bundle.verb(&["ps", &bundle.id]).failed(1, "container not running");
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.set("/linux/resources/memory", json!({ "limit": 64 << 20 }));
+    bundle.set("/linux/resources/pids", json!({ "limit": 20 }));
+    bundle.start();
+    let id = bundle.id.clone();
+    let stats = || {
+        let out = bundle.verb(&["events", "--stats", &id]).succeeded().out;
+        let event: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(id)));
+        event["data"].clone()
+    };
+    let before = stats();
+    assert_eq!(before["memory"]["usage"]["limit"], 64 << 20);
+    assert_eq!((&before["pids"]["limit"], &before["pids"]["current"]), (&json!(20), &json!(1)));
+    assert!(before["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
+
+    let device = || bundle.exec(&["sh", "-c", "mknod /tmp/sda b 8 0 2>/dev/null; head -c1 /tmp/sda"]);
+    device().failed(1, "");
+    bundle.verb(&["update", "--memory", "96M", "--pids-limit", "30", &id]).succeeded();
+    let after = stats();
+    assert_eq!((&after["memory"]["usage"]["limit"], &after["pids"]["limit"]), (&json!(96 << 20), &json!(30)));
+    device().failed(1, "");
+
+    let file = bundle.path().join("resources.json");
+    fs::write(&file, json!({ "memory": { "limit": 32 << 20 } }).to_string()).unwrap();
+    bundle.verb(&["update", "-r", file.to_str().unwrap(), &id]).succeeded();
+    assert_eq!(stats()["memory"]["usage"]["limit"], 32 << 20);
+    // What is not named stays.
+    assert_eq!(stats()["pids"]["limit"], 30);
+
+    bundle.verb(&["update", "-r", file.to_str().unwrap(), "--memory", "1G", &id]).failed(1, "--resources");
+    bundle.verb(&["update", "-r", "/nonexistent", &id]).failed(1, "cannot read --resources /nonexistent");
+    fs::write(&file, r#"{ "memory": { "limit": "much" } }"#).unwrap();
+    bundle.verb(&["update", "-r", file.to_str().unwrap(), &id]).failed(1, "invalid type");
+    bundle.verb(&["update", "--memory", "lots", &id]).failed(1, "64M");
+    bundle.verb(&["update", "--memory-swap", "1M", "--memory", "2M", &id]).failed(1, "memory.swap");
+    bundle.verb(&["update", "--memory", "1M", "nobody"]).failed(1, "does not exist");
+}
+
+#[test]
+fn want_of_memory_is_an_event() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/linux/resources/memory", json!({ "limit": 8 << 20 }));
+    bundle.shell("while [ ! -e /tmp/go ]; do sleep 0.01; done; dd if=/dev/zero of=/dev/null bs=64M count=1");
+    bundle.start();
+    let mut events =
+        bundle.roci(&["events", "--interval", "20ms", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    read_until(&mut events, "\n");
+    fs::write(bundle.rootfs().join("tmp/go"), "").unwrap();
+    let seen = read_until(&mut events, r#""type":"oom""#);
+    assert!(seen.contains(r#""type":"oom""#), "{seen}");
+    // It ends with the container.
+    assert!(events.wait().unwrap().success());
+}
+
+#[test]
+fn a_specification_is_written_once_and_runs() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.verb(&["spec"]).succeeded();
+    bundle.verb(&["spec"]).failed(1, "config.json: File exists");
+    bundle.config = serde_json::from_slice(&fs::read(bundle.path().join("config.json")).unwrap()).unwrap();
+    bundle.set("/process/terminal", json!(false));
+    bundle.set("/linux/cgroupsPath", json!(format!("/hull-test-{}/c", bundle.id)));
+    bundle.shell("hostname; id -u");
+    assert_eq!(bundle.run().succeeded().out, "roci\n0\n");
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
+    bundle.verb(&["spec", "--rootless", "-b", bundle.path().to_str().unwrap()]).succeeded();
+    let text = fs::read_to_string(bundle.path().join("config.json")).unwrap();
+    assert!(text.contains("uidMappings"), "{text}");
+}
+
+#[test]
+fn exec_chooses_a_cgroup_below() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.set("/linux/namespaces", json!([{ "type": "mount" }, { "type": "pid" }, { "type": "uts" }]));
+    bundle.start();
+    let id = bundle.id.clone();
+    let pids: Vec<_> = bundle.cgroups().into_iter().map(|folder| folder.join("sub")).collect();
+    pids.iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let seen = bundle.verb(&["exec", "--cgroup", "sub", &id, "cat", "/proc/self/cgroup"]).succeeded().out;
+    assert!(seen.lines().all(|line| line.ends_with("/c/sub")), "{seen}");
+    bundle.verb(&["exec", "--cgroup", "../x", &id, "true"]).failed(1, "not a sub cgroup path");
+    bundle.verb(&["exec", "--cgroup", "absent", &id, "true"]).failed(255, "absent");
+    bundle.verb(&["exec", "--cgroup", "nothing:sub", &id, "true"]).failed(255, "nothing");
+
+    // In a paused container it waits, and runs once that goes on.
+    bundle.verb(&["pause", &id]).succeeded();
+    let mut waiting = bundle.roci(&["exec", "--ignore-paused", &id, "true"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(waiting.try_wait().unwrap().is_none());
+    bundle.verb(&["resume", &id]).succeeded();
+    assert!(waiting.wait().unwrap().success());
+    bundle.verb(&["delete", "--force", &id]).succeeded();
+    bundle.assert_nothing_left();
 }

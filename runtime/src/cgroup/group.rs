@@ -131,6 +131,11 @@ impl Cgroup {
 
     /// Opens what a child needs to enter. The descriptors are close-on-exec.
     pub fn entrance(&self) -> Result<Entrance, Error> {
+        self.entrance_at(|place| place.folder.clone())
+    }
+
+    /// As [`Cgroup::entrance`], into the folder that `of` names for each hierarchy.
+    pub(super) fn entrance_at(&self, of: impl Fn(&Place) -> PathBuf) -> Result<Entrance, Error> {
         let mut entrance = Entrance { tasks: Vec::with_capacity(self.places.len()), version2: None };
         for place in &self.places {
             let open = |path: &Path, flags| {
@@ -140,11 +145,10 @@ impl Cgroup {
                     source,
                 })
             };
+            let folder = of(place);
             match place.hierarchy.kind() {
-                Kind::V1(_) => entrance.tasks.push(open(&place.folder.join("tasks"), OFlags::WRONLY)?),
-                Kind::V2 => {
-                    entrance.version2 = Some(open(&place.folder, OFlags::RDONLY | OFlags::DIRECTORY)?)
-                }
+                Kind::V1(_) => entrance.tasks.push(open(&folder.join("tasks"), OFlags::WRONLY)?),
+                Kind::V2 => entrance.version2 = Some(open(&folder, OFlags::RDONLY | OFlags::DIRECTORY)?),
             }
         }
         Ok(entrance)

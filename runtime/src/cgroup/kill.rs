@@ -13,6 +13,7 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::freeze::{freeze, is_frozen, thaw};
 use super::group::{Place, write_file};
 use super::mounts::read_whole;
 use super::{Cgroup, Error, tree};
@@ -35,7 +36,8 @@ impl Cgroup {
     /// Kills every process in the cgroup and below. Does not wait for them to be gone; [`Cgroup::remove`] does.
     pub fn kill(&self) -> Result<(), Error> {
         if self.kill_version2()? && self.strays()?.is_empty() {
-            return Ok(());
+            // A kill does not reach into the freezer of v1.
+            return self.folder_of("freezer").map_or(Ok(()), |_| self.thaw());
         }
         let started = Instant::now();
         // One round is enough when the freezer holds them; otherwise go on until no child escapes.
@@ -97,12 +99,15 @@ impl Cgroup {
         if place.living()?.is_empty() {
             return Ok(Signalled::All);
         }
-        let frozen = self.folder_of("freezer").filter(|folder| freeze(folder));
+        let file = self.freezer_file();
+        // Who is paused stays so, and gets the signal when resumed; what kills cannot wait for that.
+        let paused = file.as_deref().is_some_and(is_frozen);
+        let still = paused || file.as_deref().is_some_and(|file| freeze(file, FREEZE_PATIENCE).is_ok());
         let result = place.signal(signal);
-        if let Some(folder) = frozen {
-            write_file(&folder.join("freezer.state"), b"THAWED").map_err(|source| self.kill_error(source))?;
+        if let Some(file) = file.filter(|_| still && (!paused || signal == Signal::KILL)) {
+            thaw(&file).map_err(|source| self.kill_error(source))?;
         }
-        result.map(|()| if frozen.is_some() { Signalled::All } else { Signalled::Running })
+        result.map(|()| if still { Signalled::All } else { Signalled::Running })
     }
 
     fn kill_error(&self, source: Errno) -> Error {
@@ -160,26 +165,6 @@ impl Place {
         }
         Ok(())
     }
-}
-
-/// Freezes a v1 cgroup with everything below it; false if that does not succeed in time, then nothing is frozen.
-fn freeze(folder: &Path) -> bool {
-    let state = folder.join("freezer.state");
-    let started = Instant::now();
-    while started.elapsed() < FREEZE_PATIENCE {
-        if write_file(&state, b"FROZEN").is_err() {
-            break;
-        }
-        // A process that forks while freezing begins can leave the state at FREEZING; writing again catches it.
-        match read_whole(&state) {
-            Ok(content) if content.trim_ascii() == b"FROZEN" => return true,
-            Ok(_) => std::thread::sleep(Duration::from_micros(200)),
-            Err(_) => break,
-        }
-    }
-    // If even this fails the folder is gone, and with it whatever was to be thawed.
-    let _ = write_file(&state, b"THAWED");
-    false
 }
 
 /// False for zombies: state `Z` or `X` in the third field of stat, which follows the last parenthesis.

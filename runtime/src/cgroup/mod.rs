@@ -15,6 +15,7 @@
 
 mod devices;
 mod error;
+mod freeze;
 mod group;
 mod kill;
 mod mounts;
@@ -22,11 +23,16 @@ mod oom;
 mod path;
 mod remove;
 mod settings;
+mod stats;
+mod sub;
 mod tree;
 
 pub use devices::DeviceRules;
 pub use error::Error;
+pub use freeze::is_frozen;
 pub use group::{Cgroup, EnterFailure, Entrance};
 pub use mounts::{Hierarchies, Hierarchy, Kind};
-pub use oom::oom_kills;
+pub use oom::{OomWatch, oom_kills};
 pub use path::CgroupPath;
+pub use stats::Stats;
+pub use sub::SubCgroup;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
+use runtime::cgroup::SubCgroup;
 use runtime::container::{self, Console, ExecRequest, Id, Stdio};
 use runtime::monitor::event_loop::block_signals;
 
@@ -51,6 +52,12 @@ pub struct Arguments {
     /// Pass this many descriptors after standard error on
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Run it in a paused container too, where it waits for resume
+    #[arg(long)]
+    ignore_paused: bool,
+    /// Cgroup below the container's to run it in, as [CONTROLLER,...:]PATH
+    #[arg(long, value_name = "CGROUP", value_parser = sub_cgroup)]
+    cgroup: Vec<SubCgroup>,
     /// Name of the container
     #[arg(value_name = "ID", value_parser = super::id)]
     id: Id,
@@ -75,6 +82,8 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
         preserve_descriptors: arguments.preserve_fds,
         pid_file: arguments.pid_file.clone(),
         as_sibling: false,
+        ignore_paused: arguments.ignore_paused,
+        cgroups: arguments.cgroup.clone(),
     };
     let signals = if arguments.detach { None } else { Some(block_signals()?) };
     let executed = container::exec(request)?;
@@ -151,6 +160,10 @@ fn user(text: &str) -> anyhow::Result<User> {
     user.set_uid(uid);
     user.set_gid(gid);
     Ok(user)
+}
+
+fn sub_cgroup(text: &str) -> Result<SubCgroup, String> {
+    text.parse().map_err(|error: runtime::cgroup::Error| error.to_string())
 }
 
 fn add_capabilities(process: &mut Process, names: &[String]) -> anyhow::Result<()> {

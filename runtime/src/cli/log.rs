@@ -50,6 +50,14 @@ impl Log {
         }
     }
 
+    /// Something that did not stop the verb.
+    pub fn warning(&self, message: &str) {
+        output::say(&format!("roci: {message}"));
+        if self.file.is_some() {
+            self.line("warning", message);
+        }
+    }
+
     /// What the machine refused and nobody insisted on: only where someone asked for a log.
     pub fn clamped(&self, notes: &[String]) {
         for note in notes {

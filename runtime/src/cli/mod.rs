@@ -2,15 +2,21 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod kill;
+mod list;
 mod log;
 mod monitor;
 pub mod output;
+mod pause;
+mod ps;
 mod run;
+mod spec;
 mod start;
 mod state;
 mod terminal;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -78,6 +84,20 @@ enum Verb {
     Delete(delete::Arguments),
     /// Run a further command in a container
     Exec(exec::Arguments),
+    /// Stop every process of a container
+    Pause(pause::Arguments),
+    /// Let a paused container go on
+    Resume(pause::Arguments),
+    /// Show the processes of a container
+    Ps(ps::Arguments),
+    /// Show the containers
+    List(list::Arguments),
+    /// Change the limits of a running container
+    Update(update::Arguments),
+    /// Show what a container uses, and when it runs out of memory
+    Events(events::Arguments),
+    /// Write a config.json to start from
+    Spec(spec::Arguments),
     /// Be the parent of a container: what rrun run becomes
     #[command(hide = true)]
     Monitor(monitor::Arguments),
@@ -86,8 +106,7 @@ enum Verb {
 }
 
 /// What runc does and this program does not.
-const REFUSED: [&str; 10] =
-    ["checkpoint", "restore", "pause", "resume", "ps", "list", "events", "update", "features", "spec"];
+const REFUSED: [&str; 3] = ["checkpoint", "restore", "features"];
 
 /// The whole program.
 pub fn run() -> ExitCode {
@@ -147,6 +166,13 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         Some(Verb::Kill(arguments)) => kill::run(arguments, &state_root),
         Some(Verb::Delete(arguments)) => delete::run(arguments, &state_root),
         Some(Verb::Exec(arguments)) => exec::run(arguments, state_root, log),
+        Some(Verb::Pause(arguments)) => pause::pause(arguments, &state_root),
+        Some(Verb::Resume(arguments)) => pause::resume(arguments, &state_root),
+        Some(Verb::Ps(arguments)) => ps::run(arguments, &state_root),
+        Some(Verb::List(arguments)) => list::run(arguments, &state_root, log),
+        Some(Verb::Update(arguments)) => update::run(arguments, &state_root, log),
+        Some(Verb::Events(arguments)) => events::run(arguments, &state_root),
+        Some(Verb::Spec(arguments)) => spec::run(arguments),
         Some(Verb::Monitor(arguments)) => Ok(monitor::run(arguments, state_root, log)),
         Some(Verb::Other(words)) => {
             let verb = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();

@@ -252,6 +252,7 @@ fn build(
         let gone = Error::Vanished { stage: "its set-up" };
         record.pid = ready.pid;
         record.start_time = process::stat(ready.pid)?.ok_or(gone)?.start_time;
+        record.freezer = cgroup.freezer_file();
         record.clamped.clone_from(&clamped);
         folder.write(&record)?;
         fault::point(13)?;

@@ -6,10 +6,11 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::Id;
 use super::create::PATIENCE;
+use super::list::ids;
+use super::pause::cgroup_of;
 use super::record::{Folder, Record, observe};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use super::{Id, Status};
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::process::{self, Signal};
@@ -29,6 +30,10 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<()> {
     }
     fault::point(25)?;
     let mut failures = Vec::new();
+    // No signal reaches into the freezer, so a paused container goes by its cgroup, which lets go of the dying.
+    if let Some(record) = record.as_ref().filter(|_| observed.status == Status::Paused) {
+        failures.extend(cgroup_of(record).and_then(|cgroup| Ok(cgroup.kill()?)).err());
+    }
     if let Some(first) = &observed.process {
         failures.extend(end(first).err());
     }
@@ -51,25 +56,14 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<()> {
 /// Deletes, running or not, the containers whose bundle `is_abandoned`: what whoever made them left behind when it was
 /// killed together with the runtime that it had started. Records that cannot be read are passed over.
 pub fn delete_abandoned(state_root: &Path, is_abandoned: impl Fn(&Path) -> bool) -> Result<()> {
-    let fail = || Error::system("list", state_root.to_string_lossy());
-    let entries = match std::fs::read_dir(state_root) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|error| fail()(errno_of(&error)))?,
-    };
     let mut failures = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|error| fail()(errno_of(&error)))?.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse::<Id>().ok()) else { continue };
+    for id in ids(state_root)? {
         let record = Folder::open(state_root, &id).and_then(|folder| folder.read());
         if record.is_ok_and(|record| record.is_some_and(|record| is_abandoned(&record.bundle))) {
             failures.extend(delete(state_root, &id, true).err());
         }
     }
     Error::collect(failures)
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Kills a process and waits until it is gone, which for one in an uninterruptible call may be long.
@@ -89,7 +83,7 @@ fn end(first: &OwnedFd) -> Result<()> {
 }
 
 fn remove_cgroup(record: &Record) -> Result<()> {
-    let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
+    let cgroup = cgroup_of(record)?;
     // A creation that was stopped may have stopped before it made the cgroup, which then is somebody else's. Its
     // own process, if there was one, ended with its creator.
     if record.pid > 0 {

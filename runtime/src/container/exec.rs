@@ -7,12 +7,13 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
 use super::create::keyring_name;
+use super::pause::cgroup_of;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, observe};
 use super::request::{Console, Stdio};
 use super::settings::write_pid_file;
 use super::{Id, Status};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::cgroup::SubCgroup;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::init::{EnteringChild, Kinship, PreparedProcess, launch};
@@ -38,6 +39,10 @@ pub struct ExecRequest {
     pub pid_file: Option<PathBuf>,
     /// Make it a child of our parent, who waits for it, and not of ours: we are a worker that ends.
     pub as_sibling: bool,
+    /// Also in a paused container, where it waits for `resume`.
+    pub ignore_paused: bool,
+    /// Cgroups below the container's to run it in.
+    pub cgroups: Vec<SubCgroup>,
 }
 
 /// A process that runs in a container.
@@ -80,12 +85,13 @@ fn spec_of(folder: &Folder, id: &Id) -> Result<(super::record::Record, Spec)> {
 
 /// Runs a process in a container; returns when its command was executed.
 pub fn exec(request: ExecRequest) -> Result<Executed> {
-    let ExecRequest { id, state_root, process, stdio, console, preserve_descriptors, pid_file, as_sibling } =
-        request;
+    let ExecRequest { id, state_root, process, stdio, console, preserve_descriptors, pid_file, .. } = request;
+    let as_sibling = request.as_sibling;
     let folder = Folder::open(&state_root, &id)?;
     let (record, spec) = spec_of(&folder, &id)?;
     let observed = observe(&folder, Some(&record))?;
-    let Some(target) = observed.process.filter(|_| observed.status.can_exec()) else {
+    let paused = observed.status == Status::Paused && request.ignore_paused;
+    let Some(target) = observed.process.filter(|_| paused || observed.status.can_exec()) else {
         return Err(Error::State { id: id.to_string(), verb: "exec", status: observed.status });
     };
     let plan = crate::spec::process("process", &process)?;
@@ -94,8 +100,8 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
     let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
     let console = super::console::Receiver::open(&console, plan.terminal)?;
-    let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
-    let entrance = cgroup.entrance()?;
+    let cgroup = cgroup_of(&record)?;
+    let entrance = cgroup.entrance_below(&request.cgroups)?;
     fault::point(22)?;
     let mut child = EnteringChild {
         process: PreparedProcess {

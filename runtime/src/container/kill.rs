@@ -3,9 +3,10 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::Id;
+use super::pause::cgroup_of;
 use super::record::{Folder, observe};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use super::{Id, Status};
+use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::process::{self, Signal};
 
@@ -28,7 +29,7 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
         // What a container leaves behind in a shared PID namespace outlives its first process.
         // Before there is one the cgroup that the record names may be somebody else's.
         (Target::All, Some(record), _) if record.pid > 0 => {
-            let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
+            let cgroup = cgroup_of(record)?;
             if signal == Signal::KILL {
                 cgroup.kill()?
             } else {
@@ -36,8 +37,17 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
             }
             Ok(())
         }
-        (Target::First, _, Some(first)) if observed.status.can_kill() => {
-            if process::signal(first.as_fd(), signal)? { Ok(()) } else { Err(refuse()) }
+        (Target::First, record, Some(first)) if observed.status.can_kill() => {
+            if !process::signal(first.as_fd(), signal)? {
+                return Err(refuse());
+            }
+            match record {
+                // It cannot die in the freezer.
+                Some(record) if signal == Signal::KILL && observed.status == Status::Paused => {
+                    Ok(cgroup_of(record)?.thaw()?)
+                }
+                _ => Ok(()),
+            }
         }
         _ => Err(refuse()),
     }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{Id, Status};
+use crate::cgroup::is_frozen;
 use crate::error::{Error, Result};
 use crate::process;
 
@@ -36,6 +37,9 @@ pub struct Record {
     pub rootfs: PathBuf,
     /// Its cgroup, as absolute path in every hierarchy.
     pub cgroup: String,
+    /// The file that says whether that cgroup is frozen; not known before its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freezer: Option<PathBuf>,
     /// When it was created.
     pub created: String,
     /// The boot in which its pid means something.
@@ -184,6 +188,7 @@ impl Record {
             bundle,
             rootfs: plan.root.path.clone(),
             cgroup,
+            freezer: None,
             created: super::timestamp::now(),
             boot: process::boot_id()?,
             pid: 0,
@@ -212,6 +217,7 @@ pub fn observe(folder: &Folder, record: Option<&Record>) -> Result<Observed> {
         if record.boot == process::boot_id()? { process::open(record.pid, record.start_time)? } else { None };
     let status = match &process {
         None => Status::Stopped,
+        Some(_) if record.freezer.as_deref().is_some_and(is_frozen) => Status::Paused,
         // While it waits it holds the reading end too; once it executed the command nobody does.
         Some(_) if folder.open_gate(OFlags::WRONLY)?.is_some() => Status::Created,
         Some(_) => Status::Running,
@@ -230,6 +236,7 @@ mod tests {
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
             cgroup: "/hull/x".to_owned(),
+            freezer: None,
             created: "2026-01-01T00:00:00Z".to_owned(),
             boot: process::boot_id().unwrap(),
             pid: 0,
@@ -272,6 +279,11 @@ mod tests {
         assert_eq!(status(&record), Status::Created);
         drop(gate);
         assert_eq!(status(&record), Status::Running);
+        record.freezer = Some(folder.path.join("freezer.state"));
+        assert_eq!(status(&record), Status::Running);
+        std::fs::write(folder.path.join("freezer.state"), "FROZEN\n").unwrap();
+        assert_eq!(status(&record), Status::Paused);
+        record.freezer = None;
         record.start_time += 1;
         assert_eq!(status(&record), Status::Stopped);
         record.start_time -= 1;

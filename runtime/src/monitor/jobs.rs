@@ -115,6 +115,8 @@ pub(super) fn exec(
             preserve_descriptors: 0,
             pid_file: None,
             as_sibling: true,
+            ignore_paused: false,
+            cgroups: Vec::new(),
         })?;
         let more = [executed.console_master, None, None];
         Ok(Outcome::Made(Made { pid: executed.pid, pidfd: executed.pidfd, more }))

@@ -5,7 +5,9 @@ pub mod from_image;
 mod json_place;
 mod load;
 pub mod plan;
+mod template;
 mod validate;
 
 pub use load::{load, parse_process, parse_spec};
+pub use template::template;
 pub use validate::{container, process, sysctl};

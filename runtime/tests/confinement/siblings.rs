@@ -63,6 +63,8 @@ fn containers_and_commands_are_the_parents() {
             preserve_descriptors: 0,
             pid_file: None,
             as_sibling: true,
+            ignore_paused: false,
+            cgroups: Vec::new(),
         });
         executed.unwrap().pid.to_string()
     });

@@ -23,10 +23,14 @@ impl Cgroup {
     ///
     /// To be called before the container's process does anything; it may be inside already.
     pub fn apply(&self, resources: Option<&LinuxResources>) -> Result<Vec<Notice>, Error> {
-        let mut notices = Vec::new();
         let devices = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         self.apply_devices(&DeviceRules::new(devices)?)?;
-        let Some(resources) = resources else { return Ok(notices) };
+        resources.map_or(Ok(Vec::new()), |resources| self.limit(resources))
+    }
+
+    /// Applies resource limits alone: what may be changed while the container runs. Device rules stay as they are.
+    pub fn limit(&self, resources: &LinuxResources) -> Result<Vec<Notice>, Error> {
+        let mut notices = Vec::new();
         if let Some(memory) = resources.memory() {
             match self.controller("memory", "memory") {
                 Ok(Controller { version: Version::One, target }) => {
@@ -197,8 +201,13 @@ impl Target<'_> {
 
     /// The number in a control file, if it is there and is one.
     fn read_number(&self, file: &str) -> Option<u64> {
+        self.first_word(file)?.parse().ok()
+    }
+
+    /// The first word of a control file, if it is there.
+    fn first_word(&self, file: &str) -> Option<String> {
         let content = super::mounts::read_whole(self.folder.join(file)).ok()?;
-        std::str::from_utf8(content.trim_ascii()).ok()?.parse().ok()
+        Some(std::str::from_utf8(&content).ok()?.split_ascii_whitespace().next()?.to_owned())
     }
 }
 

@@ -13,8 +13,9 @@ pub(super) fn memory(
 ) -> Result<(), Error> {
     let limit = memory.limit().filter(|limit| *limit != 0);
     if let Some(swap) = memory.swap().filter(|swap| *swap != 0).or(limit.filter(|limit| *limit == -1)) {
-        // The specification counts memory and swap together, v2 apart.
-        let value = match (swap, limit) {
+        // The specification counts memory and swap together, v2 apart. An update of swap alone means the limit there is.
+        let there = || target.read_number("memory.max").and_then(|limit| i64::try_from(limit).ok());
+        let value = match (swap, limit.or_else(there)) {
             (-1, _) => "max".to_owned(),
             (swap, Some(limit)) if limit > 0 && swap >= limit => (swap - limit).to_string(),
             (_, None) => return Err(invalid("memory.swap", "needs memory.limit, which it includes")),
@@ -75,8 +76,12 @@ pub(super) fn cpu(target: &Target<'_>, cpu: &LinuxCpu) -> Result<(), Error> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
     if quota.is_some() || period.is_some() {
-        let quota =
-            quota.filter(|quota| *quota > 0).map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+        let quota = match quota {
+            Some(quota @ 1..) => quota.to_string(),
+            Some(_) => "max".to_owned(),
+            // An update of the period alone keeps the quota.
+            None => target.first_word("cpu.max").unwrap_or_else(|| "max".to_owned()),
+        };
         // Without a period the file keeps its own, 100 ms unless changed.
         let value = period.map_or_else(|| quota.clone(), |period| format!("{quota} {period}"));
         target.set("cpu.max", &value)?;

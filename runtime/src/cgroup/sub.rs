@@ -1,0 +1,72 @@
+//! A cgroup below a container's own, chosen for a further process (`exec --cgroup`).
+
+use std::path::{Component, Path};
+use std::str::FromStr;
+
+use super::group::Place;
+use super::{Cgroup, Entrance, Error, Kind};
+
+/// `[CONTROLLER[,CONTROLLER]...:]PATH`: for all hierarchies, or for those of some v1 controllers. The path starts at the
+/// container's cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubCgroup {
+    controllers: Vec<String>,
+    path: String,
+}
+
+impl FromStr for SubCgroup {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<SubCgroup, Error> {
+        let (controllers, path) = match text.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').map(str::to_owned).collect(), path),
+            None => (Vec::new(), text),
+        };
+        let relative = path.trim_start_matches('/');
+        let inside = |component| matches!(component, Component::Normal(_) | Component::CurDir);
+        if !Path::new(relative).components().all(inside) || relative.contains('\0') {
+            return Err(Error::Path {
+                given: text.chars().take(80).collect(),
+                reason: "is not a sub cgroup path",
+            });
+        }
+        Ok(SubCgroup { controllers, path: relative.to_owned() })
+    }
+}
+
+impl Cgroup {
+    /// Opens what a child needs to enter, below the cgroup where `choices` say so; the last that fits a hierarchy counts.
+    pub fn entrance_below(&self, choices: &[SubCgroup]) -> Result<Entrance, Error> {
+        let of = |place: &Place, choice: &SubCgroup| match place.hierarchy.kind() {
+            Kind::V1(own) => {
+                choice.controllers.is_empty() || choice.controllers.iter().any(|name| own.contains(name))
+            }
+            Kind::V2 => choice.controllers.is_empty(),
+        };
+        for choice in choices {
+            if !self.places().iter().any(|place| of(place, choice)) {
+                let given = choice.controllers.join(",");
+                return Err(Error::Path { given, reason: "names no controller with a v1 hierarchy" });
+            }
+        }
+        self.entrance_at(|place| {
+            let choice = choices.iter().rev().find(|choice| of(place, choice));
+            choice.map_or_else(|| place.folder.clone(), |choice| place.folder.join(&choice.path))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_below_is_taken() {
+        let parsed: SubCgroup = "cpu,memory:/a/b".parse().unwrap();
+        assert_eq!((parsed.controllers, &*parsed.path), (vec!["cpu".to_owned(), "memory".to_owned()], "a/b"));
+        assert_eq!("/".parse::<SubCgroup>().unwrap().path, "");
+        for bad in ["..", "a/../..", "cpu:../x", "a\0"] {
+            assert!(bad.parse::<SubCgroup>().is_err(), "{bad:?}");
+        }
+    }
+}

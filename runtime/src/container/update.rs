@@ -1,0 +1,16 @@
+//! `update`: other limits for a container that exists.
+
+use std::path::Path;
+
+use oci_spec::runtime::LinuxResources;
+
+use super::pause::in_state;
+use super::{Id, Status};
+use crate::error::Result;
+
+/// Applies the limits that `resources` has; those it lacks stay, and so do device rules. Returns in words what the kernel
+/// no longer knows.
+pub fn update(state_root: &Path, id: &Id, resources: &LinuxResources) -> Result<Vec<String>> {
+    let cgroup = in_state(state_root, id, "update", Status::can_kill)?;
+    Ok(cgroup.limit(resources)?.iter().map(ToString::to_string).collect())
+}
