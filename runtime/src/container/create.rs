@@ -7,16 +7,21 @@ use std::time::Duration;
 
 use nix::sched::CloneFlags;
 
-use super::Id;
 use super::console::Receiver;
+use super::delete::run_poststop;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, Record};
 use super::request::{CreateRequest, Gate};
 use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
+use super::start::run_poststart;
+use super::{Id, State, Status};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::init::{ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, launch};
+use crate::hooks::{self, HookFailure, Point, Surroundings};
+use crate::init::{
+    ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, StartHooks, launch,
+};
 use crate::namespaces::{ChildrenIn, Opened, Visit};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
@@ -58,7 +63,8 @@ impl Created {
                 what: "starting a container with a shared gate through its holder".to_owned(),
             });
         };
-        channel.start_and_follow()
+        channel.start_and_follow()?;
+        run_poststart(&self.folder, &self.process_copy()?)
     }
 
     /// Takes the container apart for the process that it was made for ([`CreateRequest::as_sibling`]): the first process,
@@ -89,12 +95,14 @@ impl Created {
     }
 
     /// Removes a container whose first process has ended, as [`super::delete`] does, without looking for it again.
-    pub fn delete(self) -> Result<()> {
+    pub fn delete(self) -> Result<Vec<HookFailure>> {
         if !self.dies_with_first {
             self.cgroup.kill()?;
         }
         self.cgroup.remove(PATIENCE)?;
-        self.folder.remove()
+        let record = self.folder.read()?;
+        self.folder.remove()?;
+        Ok(run_poststop(self.folder.id(), record))
     }
 
     /// The container's first process.
@@ -211,6 +219,10 @@ fn build(
         Gate::Shared => StartGate::Fifo(folder.create_gate()?),
     };
     let (flags, create_later) = clone_flags(plan);
+    let state = State::of(&request.id, record.clone(), Status::Creating);
+    if request.as_sibling && !plan.hooks.poststart.is_empty() {
+        return Err(Error::Unsupported { what: "config.json: hooks.poststart under a monitor".to_owned() });
+    }
     let mut child = ContainerChild {
         plan,
         process: PreparedProcess {
@@ -221,6 +233,7 @@ fn build(
             stdio: request.stdio,
             preserve: request.preserve_descriptors,
             dies_with_parent: request.dies_with_creator,
+            start_hooks: start_hooks(plan, &state),
         },
         sources: Sources::open(plan, request.rootfs)?,
         joined: &joined,
@@ -230,6 +243,7 @@ fn build(
         devices: rootfs::with_defaults(&plan.devices),
         keyring: request.new_keyring.then(|| keyring_name(&request.id)),
         gate,
+        state: &state,
     };
     fault::point(6)?;
     // Before the child exists: a device rule takes effect write by write, and between two of them the child could not
@@ -245,7 +259,7 @@ fn build(
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
     }
     fault::point(11)?;
-    let ready = launched.wait_ready()?;
+    let ready = launched.wait_ready_with(|pid| run_hooks(plan, &State { pid, ..state.clone() }))?;
     let mut finish = || -> Result<()> {
         fault::point(12)?;
         console.hand_over(ready.console.as_ref())?;
@@ -273,6 +287,20 @@ fn build(
     let mut ready = ready;
     let console_master = ready.console.take().filter(|_| console.is_returned());
     Ok(Built { ready, console_master, clamped, held: request.gate == Gate::Held })
+}
+
+fn start_hooks<'a>(plan: &'a Plan, state: &'a State) -> Option<StartHooks<'a>> {
+    let hooks = &plan.hooks.start_container;
+    (!hooks.is_empty()).then_some(StartHooks { hooks, state })
+}
+
+/// Those that the creator runs while the child waits between its mounts and its root.
+fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
+    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+    for point in [Point::Prestart, Point::CreateRuntime] {
+        hooks::run(point, plan.hooks.at(point), state, surroundings)?;
+    }
+    Ok(())
 }
 
 /// The session keyring of a container's processes.

@@ -112,6 +112,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
             stdio,
             preserve: preserve_descriptors,
             dies_with_parent: false,
+            start_hooks: None,
         },
         target: &target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use oci_spec::runtime::Hook;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -14,8 +15,9 @@ use super::descriptors::close_others;
 use super::launch::FailureReport;
 use super::protocol::{ChildEnd, CommandFailure, Failure};
 use super::{Step, StepFailure};
-use crate::container::Stdio;
+use crate::container::{State, Status, Stdio};
 use crate::fault;
+use crate::hooks::{self, Point, Surroundings};
 use crate::rootfs;
 use crate::security::capabilities::CapabilityPlan;
 use crate::security::rlimits::Rlimits;
@@ -44,6 +46,17 @@ pub struct PreparedProcess<'a> {
     pub dies_with_parent: bool,
     /// The compiled system call filter.
     pub filter: Option<Program>,
+    /// What runs in the container right before the command.
+    pub start_hooks: Option<StartHooks<'a>>,
+}
+
+/// The hooks at [`Point::StartContainer`].
+#[derive(Debug)]
+pub struct StartHooks<'a> {
+    /// Their list.
+    pub hooks: &'a [Hook],
+    /// What they are told of the container, but for its pid.
+    pub state: &'a State,
 }
 
 /// Where the process waits before it runs the command.
@@ -158,6 +171,10 @@ impl PreparedProcess<'_> {
         self.capabilities.drop_bounding().map_err(failed("the bounding set"))?;
         self.capabilities.keep_over_setuid().map_err(failed("keeping capabilities"))?;
         let entered = enter_directory(plan)?;
+        if entered {
+            // Before the filter, which may forbid what that takes.
+            prove_inside(plan)?;
+        }
         credentials::become_user(plan.uid, plan.gid, &plan.additional_gids)?;
         fault::child(41)?;
         if !plan.no_new_privileges {
@@ -171,8 +188,8 @@ impl PreparedProcess<'_> {
         if !entered {
             // Closed to root without capabilities over files, open to the user himself, as on some network shares.
             change_directory(plan)?;
+            prove_inside(plan)?;
         }
-        prove_inside(plan)?;
         if self.dies_with_parent {
             // After the last change of credentials, which clears it; a parent that is gone already is noticed at
             // the gate, which is its end of the channel.
@@ -192,6 +209,15 @@ impl PreparedProcess<'_> {
         channel.wait_start()?;
         if let StartGate::Fifo(fifo) = gate {
             wait_at(fifo)?;
+        }
+        if let Some(StartHooks { hooks, state }) = &self.start_hooks {
+            // Without variables of their own they have the command's, as with runc.
+            let variables =
+                self.plan.env.iter().chain(&found.home).filter_map(|variable| variable.to_str().ok());
+            let variables: Vec<_> = variables.filter_map(|variable| variable.split_once('=')).collect();
+            let surroundings = Surroundings { environment: Some(&variables), directory: None };
+            let state = state.seen_from_inside(Status::Created);
+            hooks::run(Point::StartContainer, hooks, &state, surroundings).map_err(Failure::Hook)?;
         }
         self.execute(found)
     }

@@ -78,7 +78,7 @@ impl PauseChild<'_> {
     fn enter_empty_root(&self) -> Result<(), StepFailure> {
         let propagation = Propagation { kind: libc::MS_PRIVATE, recursive: true };
         let plan = RootPlan { path: PathBuf::new(), readonly: true, propagation };
-        Root::attach(self.root.as_fd(), &plan)?.pivot()
+        Root::attach(self.root.as_fd(), &plan, None)?.pivot()
     }
 
     fn give_up_privileges(&self) -> Result<(), StepFailure> {

@@ -163,7 +163,7 @@ pub(super) fn remove(
     Worker::start(&[], || {
         let removed = match kind {
             Kind::Container => match id.parse::<Id>() {
-                Ok(id) => container::delete(state_root, &id, true),
+                Ok(id) => container::delete(state_root, &id, true).map(drop),
                 // It was never made.
                 Err(_) => Ok(()),
             },

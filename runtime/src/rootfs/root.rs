@@ -1,6 +1,7 @@
 //! Attaching the root file system in the container's mount namespace, and pivoting to it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,13 +19,22 @@ pub struct Root<'a> {
 }
 
 impl<'a> Root<'a> {
-    /// Attaches the detached root over the host's root, where only this mount namespace sees it.
+    /// Attaches the detached root over the host's root, or over `place` if somebody is to see it there; either way only
+    /// this mount namespace does.
     ///
     /// The host's mounts in this namespace stop being peers of the originals first, or what we mount would appear
     /// on the host.
-    pub fn attach(handle: BorrowedFd<'a>, plan: &'a RootPlan) -> Result<Root<'a>, StepFailure> {
+    pub fn attach(
+        handle: BorrowedFd<'a>,
+        plan: &'a RootPlan,
+        place: Option<&Path>,
+    ) -> Result<Root<'a>, StepFailure> {
         isolate(plan.propagation).map_err(StepFailure::of(Step::Propagation, "/"))?;
-        rustix::mount::move_mount(handle, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        if let Some(place) = place {
+            privatize_mount_of(place).map_err(StepFailure::of(Step::Propagation, place.to_string_lossy()))?;
+        }
+        let place = place.unwrap_or(Path::new("/"));
+        rustix::mount::move_mount(handle, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(StepFailure::of(Step::AttachRoot, "the root file system"))?;
         Ok(Root { handle, plan })
     }
@@ -70,6 +80,18 @@ impl<'a> Root<'a> {
 
 fn old_root() -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The mount that `place` is on must have no peers, or what is mounted there would appear with them too.
+fn privatize_mount_of(place: &Path) -> Result<(), Errno> {
+    for place in place.ancestors() {
+        match rustix::mount::mount_change(place, MountPropagationFlags::PRIVATE) {
+            // Not the top of a mount.
+            Err(Errno::INVAL) => {}
+            other => return other,
+        }
+    }
+    Ok(())
 }
 
 fn isolate(propagation: Propagation) -> Result<(), Errno> {

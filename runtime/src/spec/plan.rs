@@ -7,6 +7,7 @@ use oci_spec::runtime::{
     LinuxCapabilities, LinuxDeviceType, LinuxIdMapping, LinuxResources, LinuxSeccomp, PosixRlimit,
 };
 
+use crate::hooks::Hooks;
 use crate::namespaces::Namespaces;
 use crate::rootfs::options::MountOptions;
 
@@ -43,6 +44,8 @@ pub struct Plan {
     pub resources: Option<LinuxResources>,
     /// The asked cgroup, never empty.
     pub cgroups_path: Option<PathBuf>,
+    /// Programs to run at points of its life.
+    pub hooks: Hooks,
     /// The system call filter.
     pub seccomp: Option<LinuxSeccomp>,
 }

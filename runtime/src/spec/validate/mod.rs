@@ -11,12 +11,13 @@ mod sysctl;
 use std::ffi::CString;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Hook, Spec};
 
 pub use self::process::process;
 pub use self::sysctl::sysctl;
 use super::plan::{Plan, RootPlan};
 use crate::error::{Error, Result};
+use crate::hooks::{Hooks, Point};
 use crate::rootfs::options;
 
 /// Checks a container's whole specification. `bundle` is what relative host paths mean; with `root_is_passed` the
@@ -31,7 +32,6 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     ] {
         refuse_if(present, name)?;
     }
-    hooks(spec)?;
     let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     linux::refuse_unsupported(linux)?;
     let namespaces = linux::namespaces(linux)?;
@@ -52,6 +52,7 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
         sysctls: sysctl::sysctls(linux, &namespaces)?,
         resources: linux.resources().clone(),
         cgroups_path: linux::cgroups_path(linux)?,
+        hooks: hooks(spec)?,
         seccomp: linux.seccomp().clone(),
         namespaces,
     })
@@ -69,19 +70,39 @@ fn version(version: &str) -> Result<()> {
     }
 }
 
-fn hooks(spec: &Spec) -> Result<()> {
-    let Some(hooks) = spec.hooks() else { return Ok(()) };
+fn hooks(spec: &Spec) -> Result<Hooks> {
+    let Some(hooks) = spec.hooks() else { return Ok(Hooks::default()) };
+    let list = |point: Point, list: &Option<Vec<Hook>>| -> Result<Vec<Hook>> {
+        let list = list.clone().unwrap_or_default();
+        for (index, hook) in list.iter().enumerate() {
+            check_hook(&format!("hooks.{}[{index}]", point.name()), hook)?;
+        }
+        Ok(list)
+    };
     #[allow(deprecated)]
     let prestart = hooks.prestart();
-    for (name, list) in [
-        ("hooks.prestart", prestart),
-        ("hooks.createRuntime", hooks.create_runtime()),
-        ("hooks.createContainer", hooks.create_container()),
-        ("hooks.startContainer", hooks.start_container()),
-        ("hooks.poststart", hooks.poststart()),
-        ("hooks.poststop", hooks.poststop()),
-    ] {
-        refuse_if(list.as_ref().is_some_and(|list| !list.is_empty()), name)?;
+    Ok(Hooks {
+        prestart: list(Point::Prestart, prestart)?,
+        create_runtime: list(Point::CreateRuntime, hooks.create_runtime())?,
+        create_container: list(Point::CreateContainer, hooks.create_container())?,
+        start_container: list(Point::StartContainer, hooks.start_container())?,
+        poststart: list(Point::Poststart, hooks.poststart())?,
+        poststop: list(Point::Poststop, hooks.poststop())?,
+    })
+}
+
+fn check_hook(at: &str, hook: &Hook) -> Result<()> {
+    text(&format!("{at}.path"), hook.path())?;
+    if !hook.path().is_absolute() {
+        return Err(invalid(&format!("{at}.path"), format!("{} is not absolute", hook.path().display())));
+    }
+    for (name, list) in [("args", hook.args()), ("env", hook.env())] {
+        for (index, value) in list.iter().flatten().enumerate() {
+            text(&format!("{at}.{name}[{index}]"), value)?;
+        }
+    }
+    if hook.timeout().is_some_and(|seconds| seconds <= 0) {
+        return Err(invalid(&format!("{at}.timeout"), "it has to be greater than zero".to_owned()));
     }
     Ok(())
 }
