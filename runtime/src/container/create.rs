@@ -22,7 +22,7 @@ use crate::hooks::{self, HookFailure, Point, Surroundings};
 use crate::init::{
     ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, StartHooks, launch,
 };
-use crate::namespaces::{ChildrenIn, Opened, Visit};
+use crate::namespaces::{ChildrenIn, ChildrenInNewTime, NEW_TIME, Opened, Visit};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
 use crate::spec::plan::Plan;
@@ -208,6 +208,7 @@ fn build(
 ) -> Result<Built> {
     let Checked { joined, prepared, console, cgroup_path, hierarchies } = checked;
     let mut clamped = prepared.clamped;
+    clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
     folder.write(&record)?;
     fault::point(4)?;
@@ -243,6 +244,7 @@ fn build(
         devices: rootfs::with_defaults(&plan.devices),
         keyring: request.new_keyring.then(|| keyring_name(&request.id)),
         gate,
+        no_pivot: request.no_pivot,
         state: &state,
     };
     fault::point(6)?;
@@ -315,7 +317,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Namespaces made at clone, and those made by the child: all of them when it has to join a user namespace first,
 /// because they are to belong to that one.
 fn clone_flags(plan: &Plan) -> (CloneFlags, CloneFlags) {
-    let create = plan.namespaces.create - CloneFlags::CLONE_NEWCGROUP;
+    let create = plan.namespaces.create - CloneFlags::CLONE_NEWCGROUP - NEW_TIME;
     let joins_user =
         plan.namespaces.has(CloneFlags::CLONE_NEWUSER) && !create.contains(CloneFlags::CLONE_NEWUSER);
     if joins_user { (CloneFlags::empty(), create) } else { (create, CloneFlags::empty()) }
@@ -333,7 +335,10 @@ fn clone_child(
     // A process in a new user namespace has no right to join namespaces of the host's: it is born in them.
     let visit = if new_user { Some(Visit::enter(joined)?) } else { None };
     let children = joined.get(CloneFlags::CLONE_NEWPID).map(ChildrenIn::pid_namespace).transpose()?;
+    let makes_time = plan.namespaces.create.contains(NEW_TIME);
+    let time = makes_time.then(|| ChildrenInNewTime::new(&plan.time_offsets)).transpose()?;
     let mut launched = launch(kinship, flags, cgroup, child)?;
+    drop(time);
     drop(children);
     drop(visit);
     if new_user {

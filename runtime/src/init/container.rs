@@ -48,6 +48,8 @@ pub struct ContainerChild<'a> {
     pub keyring: Option<CString>,
     /// Where to wait for the start.
     pub gate: StartGate,
+    /// Change the root without pivot_root.
+    pub no_pivot: bool,
     /// What hooks are told of the container, but for its pid.
     pub state: &'a State,
 }
@@ -58,6 +60,7 @@ impl Child for ContainerChild<'_> {
         enter_cgroups(self.entrance)?;
         self.enter_namespaces(channel)?;
         self.lead_session()?;
+        let labels = self.process.open_labels()?;
         name_host(self.plan.hostname.as_deref(), self.plan.domainname.as_deref())?;
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWNET) {
             bring_up_loopback().map_err(StepFailure::of(Step::Loopback, "the loopback device"))?;
@@ -86,13 +89,17 @@ impl Child for ContainerChild<'_> {
         finish_read_only(&mounted)?;
         fault::child(34)?;
         self.run_hooks(channel)?;
-        root.pivot()?;
+        if self.no_pivot {
+            root.change_without_pivot()?
+        } else {
+            root.pivot()?
+        }
         fault::child(35)?;
 
         self.process.place_stdio(terminal.as_ref())?;
         self.process.replace_host_null()?;
         fault::child(36)?;
-        self.process.hand_over(channel, &self.gate)
+        self.process.hand_over(channel, &self.gate, &labels)
     }
 }
 

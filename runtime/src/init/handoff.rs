@@ -14,12 +14,13 @@ use super::credentials;
 use super::descriptors::close_others;
 use super::launch::FailureReport;
 use super::protocol::{ChildEnd, CommandFailure, Failure};
-use super::{Step, StepFailure};
+use super::{Step, StepFailure, scheduling};
 use crate::container::{State, Status, Stdio};
 use crate::fault;
 use crate::hooks::{self, Point, Surroundings};
 use crate::rootfs;
 use crate::security::capabilities::CapabilityPlan;
+use crate::security::labels::Pending;
 use crate::security::rlimits::Rlimits;
 use crate::security::seccomp::Program;
 use crate::security::user;
@@ -123,21 +124,26 @@ impl PreparedProcess<'_> {
     ///
     /// Nothing of the host may be open when the working directory is entered or foreign code is near
     /// (CVE-2024-21626): a path through /proc/self/fd would lead there.
-    pub(super) fn close_others(
+    pub(super) fn close_others<'a>(
         &self,
-        channel: BorrowedFd<'_>,
-        kept: Option<BorrowedFd<'_>>,
+        channel: BorrowedFd<'a>,
+        kept: impl Iterator<Item = BorrowedFd<'a>>,
     ) -> Result<(), StepFailure> {
-        close_others(first_free(self.preserve), [Some(channel), kept])
+        close_others(first_free(self.preserve), kept.chain([channel]))
+    }
+
+    /// Opens the files of the thread's labels, while the host's /proc is there.
+    pub(super) fn open_labels(&self) -> Result<Vec<Pending>, StepFailure> {
+        self.plan.labels.open().map_err(StepFailure::of(Step::Label, "the label of the process"))
     }
 
     /// Becomes the process that the plan describes, reports readiness, waits at the gate and executes the command.
     ///
     /// The process is in its namespaces, its root and its cgroup, and has its standard streams. This never returns:
     /// descriptors of ours are closed here by number, so no owner of one may be used or dropped afterwards.
-    pub(super) fn hand_over(&self, channel: &ChildEnd, gate: &StartGate) -> ! {
-        let failure = match self.prepare(channel, gate) {
-            Ok(found) => match self.pass(channel, gate, &found) {
+    pub(super) fn hand_over(&self, channel: &ChildEnd, gate: &StartGate, labels: &[Pending]) -> ! {
+        let failure = match self.prepare(channel, gate, labels) {
+            Ok(found) => match self.pass(channel, gate, labels, &found) {
                 Ok(never) => match never {},
                 Err(FailureReport(failure)) => {
                     if let StartGate::Fifo(fifo) = gate {
@@ -154,13 +160,20 @@ impl PreparedProcess<'_> {
     }
 
     /// Everything up to the gate; finds the file to execute.
-    fn prepare(&self, channel: &ChildEnd, gate: &StartGate) -> Result<Found, FailureReport> {
+    fn prepare(
+        &self,
+        channel: &ChildEnd,
+        gate: &StartGate,
+        labels: &[Pending],
+    ) -> Result<Found, FailureReport> {
         let plan = self.plan;
         let kept = match gate {
             StartGate::Channel => None,
             StartGate::Fifo(fifo) => Some(fifo.as_fd()),
         };
-        self.close_others(channel.handle(), kept)?;
+        let labels = labels.iter().map(|label| label.file().as_fd());
+        self.close_others(channel.handle(), labels.chain(kept))?;
+        scheduling::apply(plan)?;
         self.limits.apply().map_err(|(resource, errno)| StepFailure {
             step: Step::Limit,
             object: format!("{resource:?}"),
@@ -205,7 +218,13 @@ impl PreparedProcess<'_> {
     }
 
     /// Through the gate to the command.
-    fn pass(&self, channel: &ChildEnd, gate: &StartGate, found: &Found) -> Result<Infallible, FailureReport> {
+    fn pass(
+        &self,
+        channel: &ChildEnd,
+        gate: &StartGate,
+        labels: &[Pending],
+        found: &Found,
+    ) -> Result<Infallible, FailureReport> {
         channel.wait_start()?;
         if let StartGate::Fifo(fifo) = gate {
             wait_at(fifo)?;
@@ -218,6 +237,9 @@ impl PreparedProcess<'_> {
             let surroundings = Surroundings { environment: Some(&variables), directory: None };
             let state = state.seen_from_inside(Status::Created);
             hooks::run(Point::StartContainer, hooks, &state, surroundings).map_err(Failure::Hook)?;
+        }
+        for label in labels {
+            label.write().map_err(StepFailure::of(Step::Label, format!("the label {:?}", label.text())))?;
         }
         self.execute(found)
     }

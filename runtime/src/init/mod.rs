@@ -23,6 +23,7 @@ mod handoff;
 mod launch;
 mod pause;
 mod protocol;
+mod scheduling;
 mod sysctl;
 mod terminal;
 

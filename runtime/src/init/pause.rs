@@ -54,7 +54,7 @@ impl Child for PauseChild<'_> {
         sysctl::write(self.sysctls)?;
         self.enter_empty_root()?;
         // Standard streams included: it has nothing to say.
-        close_others(0, [Some(channel.handle()), Some(self.program.as_fd())])?;
+        close_others(0, [channel.handle(), self.program.as_fd()].into_iter())?;
         self.give_up_privileges()?;
         self.bind_to_parent()?;
         channel.ready()?;

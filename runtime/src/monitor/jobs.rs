@@ -77,6 +77,7 @@ pub(super) fn create(
             preserve_descriptors: 0,
             pid_file: None,
             new_keyring: true,
+            no_pivot: false,
             gate: Gate::Held,
             dies_with_creator: true,
             as_sibling: true,

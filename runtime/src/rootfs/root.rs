@@ -16,6 +16,8 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 pub struct Root<'a> {
     handle: BorrowedFd<'a>,
     plan: &'a RootPlan,
+    /// It is not over the host's root, but somewhere in it.
+    is_apart: bool,
 }
 
 impl<'a> Root<'a> {
@@ -33,15 +35,31 @@ impl<'a> Root<'a> {
         if let Some(place) = place {
             privatize_mount_of(place).map_err(StepFailure::of(Step::Propagation, place.to_string_lossy()))?;
         }
+        let is_apart = place.is_some();
         let place = place.unwrap_or(Path::new("/"));
         rustix::mount::move_mount(handle, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(StepFailure::of(Step::AttachRoot, "the root file system"))?;
-        Ok(Root { handle, plan })
+        Ok(Root { handle, plan, is_apart })
     }
 
     /// The root's folder.
     pub fn handle(&self) -> BorrowedFd<'a> {
         self.handle
+    }
+
+    /// Makes it the root of this process alone, for hosts whose root is an initramfs, which cannot be pivoted from. The
+    /// host's mounts stay beneath it: whoever may unmount it in the container reaches them.
+    pub fn change_without_pivot(self) -> Result<(), StepFailure> {
+        let failed =
+            |step| move |errno| StepFailure { step, object: "the root file system".to_owned(), errno };
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        if self.is_apart {
+            rustix::mount::move_mount(self.handle, "", CWD, "/", flags).map_err(failed(Step::AttachRoot))?;
+        }
+        rustix::process::fchdir(self.handle).map_err(failed(Step::Pivot))?;
+        rustix::process::chroot(".").map_err(failed(Step::Pivot))?;
+        rustix::process::chdir("/").map_err(failed(Step::Pivot))?;
+        self.finish().map_err(failed(Step::ReadOnly))
     }
 
     /// Makes it the root of this process and namespace; the host's mounts are gone after this.

@@ -6,6 +6,7 @@
 mod linux;
 mod mounts;
 mod process;
+mod scheduling;
 mod sysctl;
 
 use std::ffi::CString;
@@ -13,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Hook, Spec};
 
-pub use self::process::process;
+pub use self::process::{further_process, process};
 pub use self::sysctl::sysctl;
 use super::plan::{Plan, RootPlan};
 use crate::error::{Error, Result};
@@ -36,12 +37,13 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     linux::refuse_unsupported(linux)?;
     let namespaces = linux::namespaces(linux)?;
     let (uid_mappings, gid_mappings) = linux::id_mappings(linux, &namespaces)?;
+    let mut notes = Vec::new();
     let asked = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     Ok(Plan {
         version: spec.version().clone(),
-        process: process("process", asked)?,
+        process: further_process("process", asked, Some(linux))?,
         root: root(spec, linux, bundle, root_is_passed)?,
-        mounts: mounts::mounts(spec, bundle)?,
+        mounts: mounts::mounts(spec, bundle, &uid_mappings, &gid_mappings, &mut notes)?,
         uid_mappings,
         gid_mappings,
         hostname: linux::name("hostname", spec.hostname(), &namespaces)?,
@@ -50,10 +52,12 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
         masked_paths: paths("linux.maskedPaths", linux.masked_paths())?,
         readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths())?,
         sysctls: sysctl::sysctls(linux, &namespaces)?,
+        time_offsets: linux::time_offsets(linux, &namespaces)?,
         resources: linux.resources().clone(),
         cgroups_path: linux::cgroups_path(linux)?,
         hooks: hooks(spec)?,
         seccomp: linux.seccomp().clone(),
+        notes,
         namespaces,
     })
 }
