@@ -15,7 +15,7 @@ use super::request::{CreateRequest, Gate};
 use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
 use super::start::run_poststart;
 use super::{Id, State, Status};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, check_resources};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::hooks::{self, HookFailure, Point, Surroundings};
@@ -112,12 +112,12 @@ impl Created {
 }
 
 /// Creates a container. On failure nothing is left.
-pub fn create(request: CreateRequest) -> Result<Created> {
+pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(1)?;
     let bundle = std::path::absolute(&request.bundle).unwrap_or_else(|_| request.bundle.clone());
     let spec = crate::spec::load(&bundle)?;
     let plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
-    let checked = Checked::new(&plan, &request)?;
+    let checked = Checked::new(&plan, &mut request)?;
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
     let built = fault::point(3).and_then(|()| {
@@ -153,12 +153,14 @@ struct Checked {
     console: Receiver,
     cgroup_path: CgroupPath,
     hierarchies: Hierarchies,
+    sources: Sources,
 }
 
 impl Checked {
-    fn new(plan: &Plan, request: &CreateRequest) -> Result<Checked> {
+    fn new(plan: &Plan, request: &mut CreateRequest) -> Result<Checked> {
         let joined = plan.namespaces.open()?;
         refuse_host_changes(plan, &joined)?;
+        plan.resources.as_ref().map_or(Ok(()), check_resources)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
         let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
         Ok(Checked {
@@ -166,6 +168,7 @@ impl Checked {
             console: Receiver::open(&request.console, plan.process.terminal)?,
             cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
             hierarchies: Hierarchies::discover()?,
+            sources: Sources::open(plan, request.rootfs.take())?,
             joined,
         })
     }
@@ -206,7 +209,7 @@ fn build(
     checked: Checked,
     mut record: Record,
 ) -> Result<Built> {
-    let Checked { joined, prepared, console, cgroup_path, hierarchies } = checked;
+    let Checked { joined, prepared, console, cgroup_path, hierarchies, sources } = checked;
     let mut clamped = prepared.clamped;
     clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
@@ -236,7 +239,7 @@ fn build(
             dies_with_parent: request.dies_with_creator,
             start_hooks: start_hooks(plan, &state),
         },
-        sources: Sources::open(plan, request.rootfs)?,
+        sources,
         joined: &joined,
         create_later,
         entrance: &entrance,
