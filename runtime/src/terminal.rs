@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, Winsize};
+use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 
 use crate::spec::from_image::TerminalSize;
 
@@ -33,6 +33,14 @@ impl Drop for RawMode {
         // A terminal that hung up needs nothing back.
         let _ = rustix::termios::tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
     }
+}
+
+/// Stops the container's terminal from adding a carriage return to each line, as runc does for one that it copies: where
+/// the copy ends in a terminal that one adds its own, and elsewhere nobody wants it.
+pub fn pass_lines_as_they_are(master: impl AsFd) -> Result<(), Errno> {
+    let mut modes = rustix::termios::tcgetattr(&master)?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    rustix::termios::tcsetattr(&master, OptionalActions::Now, &modes)
 }
 
 /// The size of `terminal`, `None` where it is no terminal or does not know.

@@ -127,6 +127,7 @@ fn create_and_follow(
         pid_file: None,
         new_keyring: true,
         no_pivot: false,
+        pidfd_socket: None,
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: false,

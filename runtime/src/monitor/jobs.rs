@@ -78,6 +78,7 @@ pub(super) fn create(
             pid_file: None,
             new_keyring: true,
             no_pivot: false,
+            pidfd_socket: None,
             gate: Gate::Held,
             dies_with_creator: true,
             as_sibling: true,
@@ -117,6 +118,7 @@ pub(super) fn exec(
             pid_file: None,
             as_sibling: true,
             ignore_paused: false,
+            pidfd_socket: None,
             cgroups: Vec::new(),
         })?;
         let more = [executed.console_master, None, None];
