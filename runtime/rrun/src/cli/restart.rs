@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use engine::launch;
 
 use super::stop::Ending;
 use super::{Global, each, print, start};
@@ -25,10 +24,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
         if record.remove {
             bail!("cannot restart container {name}: it was made with --rm and goes when it ends");
         }
-        let failed = || format!("cannot restart container {name}");
         arguments.ending.apply(&containers, &record)?;
-        let mut client = start::create(global, &containers, &record, name).with_context(failed)?;
-        launch::start(&mut client, &record).with_context(failed)?;
+        let started = start::revive_and_start(global, &containers, &record, name);
+        started.with_context(|| format!("cannot restart container {name}"))?;
         print(&format!("{name}\n"))
     })
 }

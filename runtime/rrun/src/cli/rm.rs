@@ -1,11 +1,14 @@
 //! `rrun rm`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use engine::{Containers, Error, control};
 use runtime::process::Signal;
 
 use super::{Global, each, print};
+
+/// How often a container that lives again is ended again.
+const ATTEMPTS: u32 = 20;
 
 /// Options of `rm`.
 #[derive(Debug, Args)]
@@ -33,7 +36,25 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
     })
 }
 
+/// Somebody may start it again between our ending and our removing it: then it is ended once more.
 fn remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<()> {
+    for _ in 1..ATTEMPTS {
+        match try_remove(containers, arguments, name) {
+            Err(Error::Running { .. }) if arguments.force => {}
+            removed => return removed.map_err(refused),
+        }
+    }
+    try_remove(containers, arguments, name).map_err(refused)
+}
+
+fn refused(error: Error) -> anyhow::Error {
+    match error {
+        Error::Running { .. } => anyhow!("it is running: stop it first, or use --force"),
+        error => error.into(),
+    }
+}
+
+fn try_remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<(), Error> {
     if arguments.force {
         match containers.find(name) {
             Ok(record) => {
@@ -48,11 +69,8 @@ fn remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<
             }
             // One whose record is damaged has no monitor that we could find.
             Err(Error::Damaged { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
-    match containers.remove_named(name, arguments.cri) {
-        Err(Error::Running { .. }) => anyhow::bail!("it is running: stop it first, or use --force"),
-        removed => removed.map(drop).map_err(Into::into),
-    }
+    containers.remove_named(name, arguments.cri).map(drop)
 }

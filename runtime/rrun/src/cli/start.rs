@@ -1,6 +1,7 @@
 //! `rrun start`: a container that has ended lives again, with all it changed.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -12,6 +13,9 @@ use super::run::attach_network;
 use super::{Global, each, print};
 use crate::attachment::Attachment;
 use crate::session::exit_code;
+
+/// How long whoever has the container, and does not run it yet or any more, is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options of `start`.
 #[derive(Debug, Args)]
@@ -35,14 +39,27 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
     }
     each(&arguments.containers, |name| {
         let record = containers.find(name)?;
-        // As with docker, one that runs is as wished.
-        if !containers.state(&record.id)?.is_running() {
-            let failed = || format!("cannot start container {name}");
-            let mut client = create(global, &containers, &record, name).with_context(failed)?;
-            launch::start(&mut client, &record).with_context(failed)?;
-        }
+        let started = revive_and_start(global, &containers, &record, name);
+        started.with_context(|| format!("cannot start container {name}"))?;
         print(&format!("{name}\n"))
     })
+}
+
+/// Starts a container again. As with docker, one that runs is as wished, also where somebody else is just starting it.
+pub fn revive_and_start(global: &Global, containers: &Containers, record: &Record, name: &str) -> Result<()> {
+    let ends = Instant::now() + PATIENCE;
+    while !containers.state(&record.id)?.is_running() {
+        match create(global, containers, record, name) {
+            Ok(mut client) => return Ok(launch::start(&mut client, record)?),
+            Err(error) if is_held(&error) && Instant::now() < ends => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_held(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Running { .. }))
 }
 
 fn start_attached(global: &Global, containers: &Containers, name: &str, interactive: bool) -> Result<u8> {
