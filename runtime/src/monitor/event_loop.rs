@@ -24,7 +24,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-use super::callers::{CALLERS, CallerId, Callers};
+use super::callers::{CallerId, Callers, PLACES};
 use super::channel::Listener;
 use super::container::{Container, State};
 use super::jobs::{self, Job, Leftovers};
@@ -260,7 +260,7 @@ impl<'a> Monitor<'a> {
             }
             FIRST_CALLER..FIRST_WORKER => {
                 let place = (token - FIRST_CALLER) as usize;
-                if place < CALLERS
+                if place < PLACES
                     && let Some((id, _)) = self.callers.at(place)
                 {
                     self.serve(id);

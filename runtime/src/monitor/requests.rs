@@ -60,7 +60,19 @@ impl Monitor<'_> {
                 return self.fail(id, sequence, ErrorKind::Malformed, &error.to_string());
             }
         };
-        if is_full && !matches!(request, Request::Hello { .. } | Request::Signal { .. } | Request::Shutdown) {
+        let ends = matches!(
+            request,
+            Request::Hello { .. }
+                | Request::Status { .. }
+                | Request::Signal { .. }
+                | Request::Wait { .. }
+                | Request::Delete { .. }
+                | Request::Shutdown
+        );
+        if self.callers.is_restricted(id) && !ends {
+            return self.fail(id, sequence, ErrorKind::Busy, "the monitor serves too many callers");
+        }
+        if is_full && !ends {
             return self.fail(id, sequence, ErrorKind::Busy, "the monitor has as much to do as it can");
         }
         match self.carry_out(id, sequence, &request, descriptors) {
