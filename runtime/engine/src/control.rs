@@ -95,9 +95,18 @@ pub fn not_running(record: &Record) -> Error {
 
 /// One of the lives of a container that is started again and again: when its command was executed, 0 if it was not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Life(i64);
+pub(crate) struct Life(i64);
 
 impl Life {
+    /// The life of a container in this state, if it is in one.
+    pub(crate) fn of(state: &State) -> Option<Life> {
+        match state {
+            State::Running { since, .. } => Some(Life(*since)),
+            State::Created => Some(Life(0)),
+            _ => None,
+        }
+    }
+
     /// Is a container that is in this life `now` in another than before? A life may get its time while we look.
     fn is_over(self, now: Life) -> bool {
         self.0 > 0 && self != now
@@ -116,11 +125,7 @@ impl Life {
 /// Its monitor, if it lives, and which of its lives that is.
 fn living(containers: &Containers, record: &Record) -> Result<Option<(Client, Life)>> {
     // One that is being made has no process yet and will soon.
-    let life = match containers.state(&record.id)? {
-        State::Running { since, .. } => Life(since),
-        State::Created => Life(0),
-        _ => return Ok(None),
-    };
+    let Some(life) = Life::of(&containers.state(&record.id)?) else { return Ok(None) };
     match Client::connect(&containers.monitor(record)) {
         Ok(client) => Ok(Some((client, life))),
         Err(error) if error.is_gone() => Ok(None),
@@ -163,7 +168,7 @@ fn ended_within(client: &mut Client, record: &Record, timeout: Option<Duration>)
 
 /// Its monitor has told everybody, and gives the lock back at its very end. A pod's keeps no lock of this container then, and
 /// where somebody starts it again the lock is soon held for its next life, which is none of our business.
-fn wait_until_free(containers: &Containers, record: &Record, life: Life) -> Result<()> {
+pub(crate) fn wait_until_free(containers: &Containers, record: &Record, life: Life) -> Result<()> {
     let ends = Instant::now() + KILL_PATIENCE;
     let folder = containers.folder(&record.id);
     while folder::is_held(&folder)? && !life.is_followed(StatusRecord::read(&folder)?.as_ref()) {

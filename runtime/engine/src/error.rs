@@ -217,3 +217,17 @@ impl Error {
         move |source| Error::Io { operation, path: path.as_ref().to_owned(), source: source.into() }
     }
 }
+
+/// The whole chain of causes in one line, each said once.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -2,8 +2,7 @@
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use engine::{Containers, Error, control};
-use runtime::process::Signal;
+use engine::{Containers, Error, force};
 
 use super::{Global, each, print};
 
@@ -61,7 +60,7 @@ fn try_remove(containers: &Containers, arguments: &Arguments, name: &str) -> Res
                 if !arguments.cri {
                     record.refuse_cri(name)?;
                 }
-                control::stop(containers, &record, Signal::KILL, None)?;
+                force::end(containers, &record)?;
                 if !containers.folder(&record.id).exists() {
                     // It went with its end.
                     return Ok(());
@@ -72,5 +71,11 @@ fn try_remove(containers: &Containers, arguments: &Arguments, name: &str) -> Res
             Err(error) => return Err(error),
         }
     }
-    containers.remove_named(name, arguments.cri).map(drop)
+    if !arguments.force {
+        return containers.remove_named(name, arguments.cri).map(drop);
+    }
+    if let Some(left) = containers.discard_named(name, arguments.cri)? {
+        crate::report(&format!("warning: the network of container {name} was not released; {left}"));
+    }
+    Ok(())
 }
