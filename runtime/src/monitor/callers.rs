@@ -24,6 +24,14 @@ pub(super) struct CallerId {
     serial: u64,
 }
 
+#[cfg(test)]
+impl CallerId {
+    /// A caller that was never there.
+    pub(super) fn nobody() -> CallerId {
+        CallerId { place: 0, serial: 0 }
+    }
+}
+
 /// One conversation.
 #[derive(Debug)]
 pub(super) struct Caller {
@@ -147,9 +155,9 @@ impl Callers {
         }
     }
 
-    /// Tells all whom it concerns that the container at `place` is gone. `exit` is missing for one that was never
-    /// started.
-    pub(super) fn ended(&mut self, place: usize, container: &str, exit: Option<Exit>) {
+    /// Tells all whom it concerns that the container at `place` is gone, or why something of it is `left`. `exit` is missing
+    /// for one that was never started.
+    pub(super) fn ended(&mut self, place: usize, container: &str, exit: Option<Exit>, left: Option<&str>) {
         let never =
             Reply::Error { kind: ErrorKind::NotFound, text: "the container was removed before it ran" };
         for index in 0..PLACES {
@@ -157,7 +165,10 @@ impl Callers {
             let (waits, watches, attached) = (caller.waits, caller.watches, caller.attached);
             if let Some((sequence, _, wait)) = waits.filter(|(_, waited, _)| *waited == place) {
                 let reply = match (wait, exit) {
-                    (Wait::Gone, _) => Reply::Done,
+                    (Wait::Gone, _) => match left {
+                        Some(text) => Reply::Error { kind: ErrorKind::Failed, text },
+                        None => Reply::Done,
+                    },
                     (Wait::Exit, Some(exit)) => Reply::Exited(exit),
                     (Wait::Exit, None) => never,
                 };
