@@ -77,8 +77,7 @@ impl Containers {
         }
         let held = folder::create(&self.folder, &record.id)?;
         if let Err(error) = record.write(&held.path) {
-            self.remove(held)?;
-            return Err(error);
+            return Err(error.and_undo(self.remove(held)));
         }
         if record.durability() == Durability::Synced {
             files::sync_folder(&self.folder)?;

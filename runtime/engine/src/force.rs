@@ -90,7 +90,9 @@ fn has_lock(pid: Pid, folder: &Path) -> bool {
         let locked = || {
             let number = descriptor.file_name();
             let facts = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", number.to_string_lossy()));
-            facts.is_ok_and(|facts| facts.lines().any(|line| line.starts_with("lock:") && line.contains(" WRITE ")))
+            facts.is_ok_and(|facts| {
+                facts.lines().any(|line| line.starts_with("lock:") && line.contains(" WRITE "))
+            })
         };
         by_name && same() && locked()
     })

@@ -150,7 +150,8 @@ pub fn abandon(file: &Path) -> String {
     let plugins = attachment.config.plugins().iter().map(|plugin| plugin.name.as_str());
     let plugins = plugins.collect::<Vec<_>>().join(", ");
     let (id, network) = (&attachment.container_id, attachment.config.name());
-    let mut left = format!("addresses, interfaces and rules of {id} in network {network} (plugins {plugins})");
+    let mut left =
+        format!("addresses, interfaces and rules of {id} in network {network} (plugins {plugins})");
     // It may be gone, and what remembers the attachment is of no use to anybody.
     if namespace::remove(&attachment.netns).is_err() {
         left.push_str(&format!(", and the namespace {}", attachment.netns.display()));
