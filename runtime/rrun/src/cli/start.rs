@@ -10,8 +10,9 @@ use runtime::monitor::client::Client;
 use runtime::monitor::status_record::StatusRecord;
 
 use super::run::attach_network;
-use super::{Global, each, print};
+use super::{Global, Named, each_container};
 use crate::attachment::Attachment;
+use crate::causes;
 use crate::session::exit_code;
 
 /// How long whoever has the container, and does not run it yet or any more, is waited for.
@@ -26,22 +27,19 @@ pub struct Arguments {
     /// As --attach, and pass standard input on
     #[arg(short, long)]
     interactive: bool,
-    /// Names or ids of containers
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let containers = global.containers()?;
     if arguments.attach || arguments.interactive {
-        let [name] = &arguments.containers[..] else { bail!("only one container can be attached to") };
-        return start_attached(global, &containers, name, arguments.interactive);
+        let [name] = &arguments.named.containers[..] else { bail!("only one container can be attached to") };
+        return start_attached(global, &global.containers()?, name, arguments.interactive);
     }
-    each(&arguments.containers, |name| {
-        let record = containers.find(name)?;
-        let started = revive_and_start(global, &containers, &record, name);
+    each_container(global, &arguments.named, |containers, record, name| {
+        let started = revive_and_start(global, containers, record, name);
         started.with_context(|| format!("cannot start container {name}"))?;
-        print(&format!("{name}\n"))
+        Ok(name.to_owned())
     })
 }
 
@@ -83,12 +81,15 @@ pub fn create(global: &Global, containers: &Containers, record: &Record, name: &
     let held = containers.revive(record, name)?;
     match revive(global, containers, record, &held) {
         Ok(client) => Ok(client),
-        Err(error) => match containers.release(&held) {
-            Ok(()) => Err(error),
-            Err(left) => {
-                Err(error.context(format!("something of it is left: {:#}", anyhow::Error::new(left))))
+        Err(error) => {
+            if let Err(left) = containers.release(&held) {
+                crate::report(&format!(
+                    "warning: something of container {name} is left: {}",
+                    causes(&left.into())
+                ));
             }
-        },
+            Err(error)
+        }
     }
 }
 
