@@ -1,6 +1,6 @@
 //! `rrun rm`.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::{Containers, Error, force};
 
@@ -37,42 +37,43 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
 
 /// Somebody may start it again between our ending and our removing it: then it is ended once more.
 fn remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<()> {
+    let mut removed = try_remove(containers, arguments, name);
     for _ in 1..ATTEMPTS {
-        match try_remove(containers, arguments, name) {
-            Err(Error::Running { .. }) if arguments.force => {}
-            removed => return removed.map_err(refused),
+        match &removed {
+            Err(error) if arguments.force && is_running(error) => {}
+            _ => break,
         }
+        removed = try_remove(containers, arguments, name);
     }
-    try_remove(containers, arguments, name).map_err(refused)
-}
-
-fn refused(error: Error) -> anyhow::Error {
-    match error {
-        Error::Running { .. } => anyhow!("it is running: stop it first, or use --force"),
-        error => error.into(),
+    match removed {
+        Err(error) if is_running(&error) => bail!("it is running: stop it first, or use --force"),
+        removed => removed,
     }
 }
 
-fn try_remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<(), Error> {
-    if arguments.force {
-        match containers.find(name) {
-            Ok(record) => {
-                if !arguments.cri {
-                    record.refuse_cri(name)?;
-                }
-                force::end(containers, &record)?;
-                if !containers.folder(&record.id).exists() {
-                    // It went with its end.
-                    return Ok(());
-                }
-            }
-            // One whose record is damaged has no monitor that we could find.
-            Err(Error::Damaged { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn is_running(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Running { .. }))
+}
+
+fn try_remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<()> {
     if !arguments.force {
-        return containers.remove_named(name, arguments.cri).map(drop);
+        containers.remove_named(name, arguments.cri)?;
+        return Ok(());
+    }
+    match containers.find(name) {
+        Ok(record) => {
+            if !arguments.cri {
+                record.refuse_cri(name)?;
+            }
+            force::end(containers, &record)?;
+            if !containers.folder(&record.id).exists() {
+                // It went with its end.
+                return Ok(());
+            }
+        }
+        // One whose record is damaged has no monitor that we could find.
+        Err(Error::Damaged { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
     if let Some(left) = containers.discard_named(name, arguments.cri)? {
         crate::report(&format!("warning: the network of container {name} was not released; {left}"));
