@@ -441,14 +441,12 @@ mod tests {
 
     #[test]
     fn draining_ends_although_somebody_goes_on_writing() {
-        let (from_container, mut container) = std::io::pipe().unwrap();
+        // As a pipe whose writers are quicker than we are.
+        let endless = File::open("/dev/zero").unwrap();
         let file = tempfile::tempfile().unwrap();
-        let mut relay =
-            Relay::new(End::of_pipe(from_container.into()).unwrap(), user(&file, Direction::Sink));
-        let writer = std::thread::spawn(move || while container.write_all(&[b'y'; 4096]).is_ok() {});
+        let mut relay = Relay::new(user(&endless, Direction::Source), user(&file, Direction::Sink));
         relay.drain();
         while relay.pump() != Progress::Finished {}
-        writer.join().unwrap();
-        assert!(file.metadata().unwrap().len() <= 4 << 20);
+        assert!(file.metadata().unwrap().len() <= 2 << 20);
     }
 }
