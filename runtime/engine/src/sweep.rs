@@ -1,7 +1,7 @@
 //! Freeing what containers left whose monitor was killed, or whose machine was restarted.
 //!
 //! Almost every verb does it in passing, so a network that cannot be released costs one of them its time, and the others not
-//! before [`RETRY`] is over. Who starts or removes that container tries at once.
+//! before some minutes are over. Who starts or removes that container tries at once.
 
 use std::fs::File;
 use std::path::Path;

@@ -164,7 +164,7 @@ impl Connection {
         Ok((first, Connection { socket: other, path }))
     }
 
-    /// Connects to the monitor at `path`; the connection blocks, but for sending no longer than [`PATIENCE`].
+    /// Connects to the monitor at `path`; the connection blocks, for sending only as long as for connecting.
     pub fn connect(path: &Path) -> Result<Connection, ChannelError> {
         let fail = |operation| move |errno| ChannelError::System { operation, path: path.to_owned(), errno };
         let (folder_path, name) = split(path)?;
