@@ -19,10 +19,20 @@ pub struct RawMode {
 impl RawMode {
     /// Puts `terminal` into raw mode. What was typed ahead is kept for the container.
     pub fn enter(terminal: impl AsFd) -> Result<RawMode, Errno> {
+        RawMode::change(terminal, Termios::make_raw)
+    }
+
+    /// Has `terminal` show what comes as it is, and leaves its keys alone: what a container's terminal shows has its line
+    /// ends already.
+    pub fn show_as_is(terminal: impl AsFd) -> Result<RawMode, Errno> {
+        RawMode::change(terminal, |modes| modes.output_modes.remove(OutputModes::OPOST))
+    }
+
+    fn change(terminal: impl AsFd, change: impl FnOnce(&mut Termios)) -> Result<RawMode, Errno> {
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;
         let before = rustix::termios::tcgetattr(&terminal)?;
         let mut raw = before.clone();
-        raw.make_raw();
+        change(&mut raw);
         rustix::termios::tcsetattr(&terminal, OptionalActions::Drain, &raw)?;
         Ok(RawMode { terminal, before })
     }

@@ -25,12 +25,21 @@ pub const MAX_DESCRIPTORS: usize = 4;
 /// Callers that may queue before the monitor accepts them.
 const BACKLOG: i32 = 16;
 
+/// How long a caller waits for a place in that queue: a monitor that was stopped takes nobody out of it.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A failed socket operation.
 #[derive(Debug, Error)]
 pub enum ChannelError {
     /// Nobody listens: the monitor is gone, or was never there.
     #[error("no monitor answers at {}", path.display())]
     NoMonitor {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Somebody listens and takes nothing.
+    #[error("the monitor at {} does not answer", path.display())]
+    Late {
         /// The socket.
         path: PathBuf,
     },
@@ -155,7 +164,7 @@ impl Connection {
         Ok((first, Connection { socket: other, path }))
     }
 
-    /// Connects to the monitor at `path`; the connection blocks.
+    /// Connects to the monitor at `path`; the connection blocks, for sending only as long as for connecting.
     pub fn connect(path: &Path) -> Result<Connection, ChannelError> {
         let fail = |operation| move |errno| ChannelError::System { operation, path: path.to_owned(), errno };
         let (folder_path, name) = split(path)?;
@@ -166,8 +175,11 @@ impl Connection {
             Err(error) => return Err(fail("open the folder of")(error)),
         };
         let socket = seqpacket(SocketFlags::CLOEXEC).map_err(fail("create"))?;
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).map_err(fail("configure"))?;
         match rustix::net::connect(&socket, &address(&folder, name).map_err(fail("name"))?) {
             Ok(()) => {}
+            Err(Errno::AGAIN) => return Err(ChannelError::Late { path: path.to_owned() }),
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(gone()),
             Err(error) => return Err(fail("connect to")(error)),
         }

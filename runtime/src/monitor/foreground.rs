@@ -173,6 +173,10 @@ fn follow(
             let fail = Error::system("set raw mode of", "the user's terminal");
             Some(RawMode::enter(&user.stdin).map_err(fail)?)
         }
+        Some(_) if rustix::termios::isatty(&user.stdout) => {
+            let fail = Error::system("set the output mode of", "the user's terminal");
+            Some(RawMode::show_as_is(&user.stdout).map_err(fail)?)
+        }
         _ => None,
     };
     container.pid = created.pid;
