@@ -13,6 +13,7 @@ use runtime::network::Plugins;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
 
 use crate::config::Config;
+use crate::container::exec;
 use crate::error::{Error, Result};
 use crate::flight::Flights;
 use crate::index::Index;
@@ -50,6 +51,8 @@ pub struct Node {
     pub new_containers: Arc<Flights<ContainerName, ContainerConfig>>,
     /// Can pods have a network?
     pub readiness: Readiness,
+    /// What bounds the commands that are executed.
+    pub execs: exec::Limits,
     /// Turns at the network.
     networks: Semaphore,
     /// What containers and layers take on disk.
@@ -72,6 +75,7 @@ impl Node {
             new_pods: Arc::default(),
             new_containers: Arc::default(),
             readiness: Readiness::new(&config)?,
+            execs: exec::Limits::default(),
             networks: Semaphore::new(NETWORKS),
             usage: Usage::default(),
             image_removal: AsyncMutex::default(),
