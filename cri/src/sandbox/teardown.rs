@@ -28,7 +28,11 @@ pub fn stop(node: &Node, pod: &Pod) -> Result<()> {
     pod.set_not_ready();
     let is_down = failures.is_empty();
     for container in node.index.containers_of(&pod.id) {
-        failures.note(container.settle_stopped(node));
+        // Where its monitor does not answer, nobody knows that it will never be started.
+        failures.note(match is_down {
+            true => container.settle_stopped(node),
+            false => container.refresh(node),
+        });
     }
     if is_down {
         pod.forget_addresses();
@@ -193,4 +197,24 @@ fn remove_cgroup(node: &Node, path: &CgroupPath) -> Result<()> {
     let cgroup = Cgroup::open(&node.hierarchies, path);
     let removed = cgroup.kill().and_then(|()| cgroup.remove(PATIENCE));
     removed.map_err(|error| runtime::error::Error::from(error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_counts_and_the_others_are_told() {
+        let failed = |seconds| Err(Error::Timeout { seconds });
+        let all = |results: Vec<Result<()>>| {
+            let mut failures = Failures::default();
+            results.into_iter().for_each(|result| failures.note(result));
+            failures.result()
+        };
+        assert!(all(vec![Ok(()), Ok(())]).is_ok());
+        assert!(matches!(all(vec![Ok(()), failed(1), Ok(())]), Err(Error::Timeout { seconds: 1 })));
+        let error = all(vec![failed(1), Ok(()), failed(2)]).unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::Timeout);
+        assert!(error.chain().contains("1 s") && error.chain().contains("2 s"), "{}", error.chain());
+    }
 }
