@@ -242,7 +242,8 @@ while [ -e FOLDER/hang ]; do sleep 0.1; done
 "#;
     let plugin =
         sandbox.write("plugins/hangs", script.replace("FOLDER", &sandbox.path().display().to_string()));
-    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("the plugin is ours");
     sandbox.write("cni/10-hangs.conf", r#"{"cniVersion":"0.4.0","name":"hangs","type":"hangs"}"#);
     let server = start_hanging(&sandbox);
     World { client: server.client(), sandbox, server }

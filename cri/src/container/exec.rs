@@ -111,10 +111,10 @@ pub async fn exec(
             Ok(Output { stdout: stdout.bytes, stderr: stderr.bytes, code: i32::from(exit.code()) })
         }
         false => {
-            let cgroup = container.cgroup.clone();
+            let id = container.id.clone();
             let killed = node.blocking(move |_| {
                 // While the first process is there: its children are found by it.
-                session::kill(started.pid, &cgroup);
+                session::kill(started.pid, &id);
                 session.kill()
             });
             if let Err(error) = killed.await {

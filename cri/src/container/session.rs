@@ -5,24 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
-use runtime::cgroup::CgroupPath;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// How often is looked for processes that were born meanwhile.
 const ROUNDS: u32 = 50;
 
-/// Kills the session of `leader`, and its descendants, as far as they are in `cgroup`. They are stopped first, so that none
+/// Kills the session of `leader`, and its descendants, as far as they are in the cgroups of `container`. They are stopped first, so that none
 /// can make another. What cannot be seen any more has ended.
-pub fn kill(leader: u32, cgroup: &CgroupPath) {
+pub fn kill(leader: u32, container: &str) {
     let Ok(leader) = i32::try_from(leader) else { return };
     let mut stopped: BTreeMap<i32, OwnedFd> = BTreeMap::new();
     for _ in 0..ROUNDS {
         let before = stopped.len();
         for pid in members(leader, &processes()) {
             if let std::collections::btree_map::Entry::Vacant(place) = stopped.entry(pid)
-                && let Some(process) = open(pid, cgroup)
+                && let Some(process) = open(pid, container)
             {
                 let _ = pidfd_send_signal(&process, Signal::STOP);
                 place.insert(process);
@@ -37,18 +35,18 @@ pub fn kill(leader: u32, cgroup: &CgroupPath) {
     }
 }
 
-/// A handle on a process of a cgroup. The number may be another's by now, so the look comes after the handle: if that
+/// A handle on a process of a container. The number may be another's by now, so the look comes after the handle: if that
 /// process has ended, no signal reaches anybody.
-fn open(pid: i32, cgroup: &CgroupPath) -> Option<OwnedFd> {
+fn open(pid: i32, container: &str) -> Option<OwnedFd> {
     let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    is_in(&text, cgroup.as_str()).then_some(process)
+    is_in(&text, container).then_some(process)
 }
 
-/// Does `/proc/<pid>/cgroup` name this cgroup or one below it, in any hierarchy?
-fn is_in(text: &str, cgroup: &str) -> bool {
-    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    paths.into_iter().any(|path| Path::new(path).starts_with(cgroup))
+/// Does `/proc/<pid>/cgroup` name a cgroup of the container, or one below, in any hierarchy? They are called as it is.
+fn is_in(text: &str, container: &str) -> bool {
+    let mut paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.any(|path| path.split('/').any(|part| part == container))
 }
 
 /// A process, its parent and its session.
@@ -118,8 +116,7 @@ mod tests {
         assert_eq!(parse(7, stat), Some(Process { pid: 7, parent: 3, session: 5 }));
         assert_eq!(parse(7, "nonsense"), None);
         let text = "12:pids:/kubepods/pod1/abc\n1:name=systemd:/kubepods/pod1/abc/inner\n0::/\n";
-        assert!(is_in(text, "/kubepods/pod1/abc") && is_in(text, "/kubepods/pod1"));
-        assert!(!is_in(text, "/kubepods/pod1/ab"));
+        assert!(is_in(text, "abc") && !is_in(text, "ab"));
         let own = std::fs::read_to_string("/proc/self/stat").unwrap();
         let parsed = parse(1, &own).unwrap();
         assert_eq!(parsed.session, rustix::process::getsid(None).unwrap().as_raw_nonzero().get());
