@@ -115,6 +115,7 @@ impl<K: Eq + Hash, C> Drop for Landing<K, C> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Poll;
 
     use tokio::sync::oneshot;
 
@@ -152,13 +153,12 @@ mod tests {
             assert!(flights.run("a".to_owned(), 2, taken, never).await.is_err());
             // The first caller gives up; the change does not.
             first.abort();
-            let join = tokio::spawn({
-                let flights = Arc::clone(&flights);
-                async move { flights.run("a".to_owned(), 1, taken, |_| async { Err(taken()) }).await }
-            });
-            tokio::task::yield_now().await;
+            let mut join = std::pin::pin!(flights.run("a".to_owned(), 1, taken, |_| async { Err(taken()) }));
+            // It has joined once it waits.
+            let waits = std::future::poll_fn(|context| Poll::Ready(join.as_mut().poll(context).is_pending()));
+            assert!(waits.await);
             finish.send(()).unwrap();
-            assert_eq!(join.await.unwrap().unwrap(), "id");
+            assert_eq!(join.await.unwrap(), "id");
             assert_eq!(made.load(Ordering::Relaxed), 1);
             // The name is free again.
             let again = flights.run("a".to_owned(), 2, taken, |_| async { Ok("other".to_owned()) }).await;
