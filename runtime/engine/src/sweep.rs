@@ -27,7 +27,10 @@ impl Containers {
     /// folder whose record cannot be read: it may be of a newer version. Goes on after a failure and returns the first.
     pub fn sweep(&self) -> Result<()> {
         let mut result = Ok(());
-        for held in folder::dead(&self.folder)? {
+        let mut dead = folder::dead(&self.folder)?;
+        // Plugins may take their time: what has no network is let go first.
+        dead.sort_by_key(|held| network_file(&held.path).exists());
+        for held in dead {
             let freed = match Record::read(&held.path) {
                 Err(_) => Ok(()),
                 Ok(Some(record)) if !record.remove => self.bury(&held),
