@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
-use common::{Bundle, ROCI, read_until, wait_for};
+use common::{Bundle, ROCI, read_until, receive_descriptor, wait_for};
 use serde_json::json;
 
 #[test]
@@ -238,23 +238,6 @@ fn a_terminal_goes_to_the_console_socket() {
     });
     assert!(text.contains("/dev/console") || text.contains("/dev/pts/0"), "{text}");
     assert!(text.contains("11 22") && text.contains("all"), "{text}");
-}
-
-fn receive_descriptor(listener: &UnixListener) -> std::os::fd::OwnedFd {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-    let (stream, _) = listener.accept().unwrap();
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut data = [0; 64];
-    let mut slices = [std::io::IoSliceMut::new(&mut data)];
-    rustix::net::recvmsg(&stream, &mut slices, &mut control, RecvFlags::empty()).unwrap();
-    control
-        .drain()
-        .find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut list) => list.next(),
-            _ => None,
-        })
-        .unwrap()
 }
 
 #[test]

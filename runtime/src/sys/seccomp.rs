@@ -1,6 +1,8 @@
 //! Loading a system call filter.
 #![allow(unsafe_code)]
 
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
 use rustix::io::Errno;
 
 /// One instruction of classic BPF, `struct sock_filter`.
@@ -30,15 +32,32 @@ struct Program {
 ///
 /// Needs no_new_privs or CAP_SYS_ADMIN. `flags` are `SECCOMP_FILTER_FLAG_*` without the listener.
 pub fn set_filter(instructions: &[Instruction], flags: u32) -> Result<(), Errno> {
+    match load(instructions, flags)? {
+        0 => Ok(()),
+        // With TSYNC the kernel returns the thread that could not be brought along.
+        _ => Err(Errno::SRCH),
+    }
+}
+
+/// As [`set_filter`], with a listener: the descriptor by which somebody answers the calls that the filter hands over. From
+/// here on such a call of ours waits for them.
+pub fn set_filter_with_listener(instructions: &[Instruction], flags: u32) -> Result<OwnedFd, Errno> {
+    const NEW_LISTENER: u32 = 1 << 3;
+    const TSYNC: u32 = 1 << 0;
+    // With both, the thread that could not be brought along has to be told in another way (seccomp(2)).
+    const TSYNC_ESRCH: u32 = 1 << 4;
+    let flags = if flags & TSYNC != 0 { flags | TSYNC_ESRCH } else { flags };
+    let number = load(instructions, flags | NEW_LISTENER)?;
+    let number = RawFd::try_from(number).map_err(|_| Errno::BADF)?;
+    // SAFETY: the kernel returned a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn load(instructions: &[Instruction], flags: u32) -> Result<libc::c_long, Errno> {
     const SET_MODE_FILTER: libc::c_uint = 1;
     let length = u16::try_from(instructions.len()).map_err(|_| Errno::INVAL)?;
     let program = Program { length, instructions: instructions.as_ptr() };
     // SAFETY: `program` has the kernel's layout and points to `length` instructions that outlive the call; the
     // kernel copies and verifies them.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) };
-    match super::check(result)? {
-        0 => Ok(()),
-        // With TSYNC the kernel returns the thread that could not be brought along.
-        _ => Err(Errno::SRCH),
-    }
+    super::check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) })
 }
