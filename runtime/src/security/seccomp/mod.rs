@@ -33,12 +33,58 @@ use syscalls::Abi;
 
 use super::Notice;
 use crate::error::Kind;
-use crate::sys::seccomp::{Instruction, set_filter, set_filter_with_listener};
+use crate::sys::seccomp::{Instruction, is_flag_known, set_filter, set_filter_with_listener};
 
 const FLAG_TSYNC: u32 = 1 << 0;
 const FLAG_LOG: u32 = 1 << 1;
 const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+/// The actions of a profile.
+pub const ACTIONS: [&str; 9] = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+
+/// The comparisons of an argument.
+pub const OPERATORS: [&str; 7] = [
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+];
+
+/// The architectures whose calls are translated.
+pub const ARCHITECTURES: [&str; 5] =
+    ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+
+/// The flags of a profile, each with its bit.
+const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_LOG", FLAG_LOG),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", FLAG_SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_TSYNC", FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", FLAG_WAIT_KILLABLE_RECV),
+];
+
+/// The flags of a profile by name.
+pub fn known_flags() -> Vec<&'static str> {
+    FLAGS.iter().map(|(name, _)| *name).collect()
+}
+
+/// Those that this kernel takes.
+pub fn supported_flags() -> Vec<&'static str> {
+    FLAGS.iter().filter(|(_, bit)| is_flag_known(*bit)).map(|(name, _)| *name).collect()
+}
 
 /// The kernel returns no error number above this one.
 const LARGEST_ERRNO: u32 = 4095;
