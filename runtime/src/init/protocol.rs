@@ -98,7 +98,8 @@ impl From<Failure> for Error {
             CommandReason::NotInPath => "executable file not found in $PATH".to_owned(),
             CommandReason::Missing => format!("stat {command}: no such file or directory"),
             CommandReason::PermissionDenied => "permission denied".to_owned(),
-            CommandReason::IsDirectory => "is a directory".to_owned(),
+            // Engines look for the second half, the errno that executing it would give.
+            CommandReason::IsDirectory => "is a directory: permission denied".to_owned(),
             CommandReason::Format => "exec format error".to_owned(),
             CommandReason::Loop => "too many levels of symbolic links".to_owned(),
         };
