@@ -486,7 +486,7 @@ fn exec_chooses_a_cgroup_below() {
     pids.iter().for_each(|folder| fs::create_dir(folder).unwrap());
     let seen = bundle.verb(&["exec", "--cgroup", "sub", &id, "cat", "/proc/self/cgroup"]).succeeded().out;
     assert!(seen.lines().all(|line| line.ends_with("/c/sub")), "{seen}");
-    bundle.verb(&["exec", "--cgroup", "../x", &id, "true"]).failed(1, "not a sub cgroup path");
+    bundle.verb(&["exec", "--cgroup", "../x", &id, "true"]).failed(1, "bad sub cgroup path");
     bundle.verb(&["exec", "--cgroup", "absent", &id, "true"]).failed(255, "absent");
     bundle.verb(&["exec", "--cgroup", "nothing:sub", &id, "true"]).failed(255, "nothing");
 
@@ -560,4 +560,34 @@ fn what_it_can_do_is_told() {
     assert_eq!(features["linux"]["cgroup"]["systemd"], false);
     let flags = features["linux"]["seccomp"]["supportedFlags"].as_array().unwrap();
     assert!(flags.contains(&json!("SECCOMP_FILTER_FLAG_LOG")), "{flags:?}");
+}
+
+#[test]
+fn killing_reaches_all_where_the_first_is_nobody_special() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    let namespaces =
+        json!([{ "type": "mount" }, { "type": "uts" }, { "type": "ipc" }, { "type": "network" }]);
+    bundle.set("/linux/namespaces", namespaces);
+    for first_gone in [false, true] {
+        bundle.start();
+        let detached = ["exec", "--detach", &bundle.id, "sleep", "1000"];
+        assert!(
+            bundle.roci(&detached).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+        );
+        let processes = || -> Vec<i32> {
+            serde_json::from_str(&bundle.verb(&["ps", "-f", "json", &bundle.id]).succeeded().out).unwrap()
+        };
+        assert_eq!(processes().len(), 2);
+        if first_gone {
+            let first = bundle.state()["pid"].as_i64().unwrap() as i32;
+            let first = rustix::process::Pid::from_raw(first).unwrap();
+            rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+            bundle.wait_status("stopped");
+        }
+        bundle.verb(&["kill", &bundle.id, "KILL"]).succeeded();
+        wait_for("the end of all", || processes().is_empty());
+        bundle.verb(&["kill", &bundle.id, "KILL"]).failed(1, "container not running");
+        bundle.verb(&["delete", &bundle.id]).succeeded();
+    }
+    bundle.assert_nothing_left();
 }

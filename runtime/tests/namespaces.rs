@@ -296,8 +296,9 @@ fn the_cgroup_cannot_be_left_upwards() {
 /// Runs the container on a host whose mounts are shared, as systemd makes them, and returns the host's mounts after.
 fn run_on_shared_host(bundle: &Bundle) -> String {
     bundle.write_config();
+    // First cut off: where the machine's own mounts are shared, the test's would reach them.
     let script = format!(
-        "mount --make-rshared / && {} --root {} run {} >&2 && cat /proc/self/mountinfo",
+        "mount --make-rprivate / && mount --make-rshared / && {} --root {} run {} >&2 && cat /proc/self/mountinfo",
         common::ROCI,
         bundle.state_root().display(),
         bundle.id

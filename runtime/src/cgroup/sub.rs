@@ -27,7 +27,7 @@ impl FromStr for SubCgroup {
         if !Path::new(relative).components().all(inside) || relative.contains('\0') {
             return Err(Error::Path {
                 given: text.chars().take(80).collect(),
-                reason: "is not a sub cgroup path",
+                reason: "is a bad sub cgroup path: it has to be below the container's",
             });
         }
         Ok(SubCgroup { controllers, path: relative.to_owned() })

@@ -192,7 +192,13 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> anyhow::Result<(
     all.set_permitted(own(sets.as_ref().map(LinuxCapabilities::permitted)));
     // Not these two: what is inheritable lets files of the image raise privilege (CVE-2022-24769).
     all.set_inheritable(sets.as_ref().and_then(|sets| sets.inheritable().clone()));
-    all.set_ambient(sets.as_ref().and_then(|sets| sets.ambient().clone()));
+    // An ambient set is one of what is inheritable already; the command is to have what was added as it has the rest.
+    let inheritable = all.inheritable().clone().unwrap_or_default();
+    let ambient = sets.as_ref().and_then(|sets| sets.ambient().clone()).map(|mut ambient| {
+        ambient.extend(added.iter().filter(|capability| inheritable.contains(capability)));
+        ambient
+    });
+    all.set_ambient(ambient);
     process.set_capabilities(Some(all));
     Ok(())
 }

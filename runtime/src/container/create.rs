@@ -176,7 +176,7 @@ impl Checked {
             cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
             hierarchies: Hierarchies::discover()?,
             pidfd_socket: request.pidfd_socket.as_deref().map(connect).transpose()?,
-            sources: Sources::open(plan, request.rootfs.take())?,
+            sources: Sources::open(plan, &joined, request.rootfs.take())?,
             joined,
         })
     }

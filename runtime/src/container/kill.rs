@@ -26,6 +26,14 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
     let observed = observe(&folder, record.as_ref())?;
     let refuse = || Error::State { id: id.to_string(), verb: "kill", status: observed.status };
     match (target, &record, &observed.process) {
+        // The others would go on without the first, and nobody could reach them any more.
+        (_, Some(record), _) if signal == Signal::KILL && record.shares_pids && record.pid > 0 => {
+            let cgroup = cgroup_of(record)?;
+            if observed.process.is_none() && cgroup.processes()?.is_empty() {
+                return Err(refuse());
+            }
+            Ok(cgroup.kill()?)
+        }
         // What a container leaves behind in a shared PID namespace outlives its first process.
         // Before there is one the cgroup that the record names may be somebody else's.
         (Target::All, Some(record), _) if record.pid > 0 => {

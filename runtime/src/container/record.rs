@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use nix::sched::CloneFlags;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct Record {
     pub rootfs: PathBuf,
     /// Its cgroup, as absolute path in every hierarchy.
     pub cgroup: String,
+    /// It has no PID namespace of its own: its processes do not end with the first.
+    #[serde(default)]
+    pub shares_pids: bool,
     /// The file that says whether that cgroup is frozen; not known before its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freezer: Option<PathBuf>,
@@ -197,6 +201,7 @@ impl Record {
             bundle,
             rootfs: plan.root.path.clone(),
             cgroup,
+            shares_pids: !plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
             freezer: None,
             created: super::timestamp::now(),
             boot: process::boot_id()?,
@@ -250,6 +255,7 @@ mod tests {
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
             cgroup: "/hull/x".to_owned(),
+            shares_pids: false,
             freezer: None,
             created: "2026-01-01T00:00:00Z".to_owned(),
             boot: process::boot_id().unwrap(),

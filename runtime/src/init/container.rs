@@ -170,7 +170,9 @@ impl ContainerChild<'_> {
         let own = &self.plan.hooks.create_container;
         if !own.is_empty() {
             let state = self.state.seen_from_inside(Status::Creating);
-            let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+            // As with runc; programs that prepare a root rely on it.
+            let directory = Some(&*self.plan.root.path);
+            let surroundings = Surroundings { directory, environment: None };
             hooks::run(Point::CreateContainer, own, &state, surroundings).map_err(Failure::Hook)?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::command;
 use super::credentials;
 use super::descriptors::close_others;
 use super::launch::FailureReport;
-use super::protocol::{ChildEnd, CommandFailure, Failure};
+use super::protocol::{ChildEnd, CommandFailure, CommandReason, Failure};
 use super::{Step, StepFailure, scheduling};
 use crate::container::{State, Status, Stdio};
 use crate::fault;
@@ -259,7 +259,11 @@ impl PreparedProcess<'_> {
         let environment: Vec<&CStr> =
             self.plan.env.iter().chain(&found.home).map(CString::as_c_str).collect();
         let Err(errno) = nix::unistd::execve(&found.file, &self.plan.args, &environment);
-        let reason = command::reason_of(crate::namespaces::from_nix(errno));
+        // The file itself was found before: this is about the interpreter that it names.
+        let reason = match errno {
+            nix::errno::Errno::ENOENT => CommandReason::Interpreter,
+            errno => command::reason_of(crate::namespaces::from_nix(errno)),
+        };
         let command = self.plan.args[0].to_string_lossy().into_owned();
         Err(Failure::Command(CommandFailure { reason, command }).into())
     }

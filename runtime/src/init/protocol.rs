@@ -62,16 +62,18 @@ pub(crate) enum CommandReason {
     IsDirectory,
     Format,
     Loop,
+    Interpreter,
 }
 
 impl CommandReason {
-    const ALL: [CommandReason; 6] = [
+    const ALL: [CommandReason; 7] = [
         CommandReason::NotInPath,
         CommandReason::Missing,
         CommandReason::PermissionDenied,
         CommandReason::IsDirectory,
         CommandReason::Format,
         CommandReason::Loop,
+        CommandReason::Interpreter,
     ];
 }
 
@@ -101,10 +103,13 @@ impl From<Failure> for Error {
             // Engines look for the second half, the errno that executing it would give.
             CommandReason::IsDirectory => "is a directory: permission denied".to_owned(),
             CommandReason::Format => "exec format error".to_owned(),
+            CommandReason::Interpreter => {
+                format!("exec {command}: no such file or directory; it is there, what is to run it is not")
+            }
             CommandReason::Loop => "too many levels of symbolic links".to_owned(),
         };
         match reason {
-            CommandReason::NotInPath | CommandReason::Missing => {
+            CommandReason::NotInPath | CommandReason::Missing | CommandReason::Interpreter => {
                 Error::CommandNotFound { command, reason: words }
             }
             _ => Error::NotExecutable { command, reason: words },

@@ -96,8 +96,16 @@ fn one(
     mounted: &mut Mounted,
 ) -> Result<(), StepFailure> {
     let directory = bind.is_none_or(|bind| bind.directory);
-    let place = target::open_or_create(root.handle(), &mount.destination, directory)
-        .map_err(|errno| failure(Step::Target, mount.destination.display().to_string(), errno))?;
+    let there = target::open(root.handle(), &mount.destination, OFlags::PATH).is_ok();
+    let place = target::open_or_create(root.handle(), &mount.destination, directory).map_err(|errno| {
+        let place = mount.destination.display();
+        let ours = ["/proc", "/sys", "/dev"].iter().any(|ours| mount.destination.starts_with(ours));
+        let object = match errno {
+            Errno::LOOP if ours => format!("{place} (it must be mounted on ordinary directory, not a link)"),
+            _ => place.to_string(),
+        };
+        failure(Step::Target, object, errno)
+    })?;
     let failed = |errno| failure(Step::Mount, describe(mount), errno);
     match (&mount.kind, bind) {
         (_, Some(bind)) => {
@@ -108,7 +116,8 @@ fn one(
         (MountKind::Filesystem { filesystem, source }, None) => {
             let later = mount.options.readonly() && written_by_us(filesystem, &mount.destination);
             let made =
-                make(filesystem, source, mount, place.as_fd(), later, &mut mounted.spent).map_err(failed)?;
+                make(filesystem, source, mount, there.then_some(place.as_fd()), later, &mut mounted.spent)
+                    .map_err(failed)?;
             set_recursive(made.as_fd(), mount).map_err(failed)?;
             if mount.options.copy_up {
                 copy_up::copy(place.as_fd(), made.as_fd()).map_err(failed)?;
@@ -128,12 +137,12 @@ fn written_by_us(filesystem: &str, destination: &Path) -> bool {
     filesystem == "tmpfs" || destination == Path::new("/dev")
 }
 
-/// A new file system for a place, detached.
+/// A new file system, detached. `covered` is the folder that it goes over, if one was there.
 fn make(
     filesystem: &str,
     source: &str,
     mount: &MountPlan,
-    place: BorrowedFd<'_>,
+    covered: Option<BorrowedFd<'_>>,
     later_read_only: bool,
     spent: &mut Spent,
 ) -> Result<OwnedFd, Errno> {
@@ -145,8 +154,9 @@ fn make(
         rustix::mount::fsconfig_set_flag(&context, "ro")?;
     }
     // As with runc, a tmpfs looks like the folder that it covers unless told otherwise.
-    if filesystem == "tmpfs" && !mount.options.data.iter().any(|(key, _)| key == "mode") {
-        let mode = rustix::fs::fstat(place)?.st_mode & 0o7777;
+    let covered = covered.filter(|_| filesystem == "tmpfs");
+    if let Some(covered) = covered.filter(|_| !mount.options.data.iter().any(|(key, _)| key == "mode")) {
+        let mode = rustix::fs::fstat(covered)?.st_mode & 0o7777;
         rustix::mount::fsconfig_set_string(&context, "mode", format!("{mode:o}"))?;
     }
     for (key, value) in &mount.options.data {

@@ -56,6 +56,7 @@ impl<'a> Root<'a> {
         if self.is_apart {
             rustix::mount::move_mount(self.handle, "", CWD, "/", flags).map_err(failed(Step::AttachRoot))?;
         }
+        unmount_kernels().map_err(failed(Step::Pivot))?;
         rustix::process::fchdir(self.handle).map_err(failed(Step::Pivot))?;
         rustix::process::chroot(".").map_err(failed(Step::Pivot))?;
         rustix::process::chdir("/").map_err(failed(Step::Pivot))?;
@@ -94,6 +95,26 @@ impl<'a> Root<'a> {
         }
         if attributes.is_empty() { Ok(()) } else { mount_setattr(self.handle.as_fd(), &attributes, false) }
     }
+}
+
+/// Takes the host's proc and sysfs away: a namespace in which one is seen whole may mount another one, and that would be
+/// without what is masked in ours.
+fn unmount_kernels() -> Result<(), Errno> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let places = mounts.lines().rev().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let kernels = matches!(after.split(' ').next()?, "proc" | "sysfs");
+        before.split(' ').nth(4).filter(|_| kernels)
+    });
+    for place in places {
+        match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+            // It went with one above it, or is below our own root, which this process does not see yet.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 fn old_root() -> Result<OwnedFd, Errno> {

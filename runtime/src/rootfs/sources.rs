@@ -6,11 +6,13 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use nix::sched::CloneFlags;
 use rustix::fs::{CWD, FileType};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
 use super::id_map;
 use crate::error::{Error, Result};
+use crate::namespaces::Opened;
 use crate::spec::plan::{IdMap, MountKind, Plan, Propagation};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
@@ -34,7 +36,7 @@ pub struct Bind {
 
 impl Sources {
     /// Opens all sources of a plan. `root` is a passed root file system.
-    pub fn open(plan: &Plan, root: Option<OwnedFd>) -> Result<Sources> {
+    pub fn open(plan: &Plan, joined: &Opened, root: Option<OwnedFd>) -> Result<Sources> {
         let inherited = inherited_propagation(plan.root.propagation);
         let root = match root {
             Some(mount) => mount,
@@ -52,7 +54,7 @@ impl Sources {
                 MountKind::Bind { source, recursive } => {
                     let tree = clone_tree(&format!("mounts[{index}].source"), source, *recursive)?;
                     if let Some(map) = &mount.id_map {
-                        set_id_map(&tree, map, &mut id_maps)?;
+                        set_id_map(&tree, map, joined, &mut id_maps)?;
                     }
                     set_attributes(&tree, mount, *recursive, inherited)
                         .map_err(Error::system("set the mount options of", source.to_string_lossy()))?;
@@ -99,12 +101,23 @@ const FLAGS: u64 = (MountAttrFlags::MOUNT_ATTR_RDONLY.bits()
     | MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW.bits()) as u64;
 
 /// Gives a tree other owners; `made` holds the namespaces of mappings seen before, for most mounts have the same.
-fn set_id_map<'a>(tree: &OwnedFd, map: &'a IdMap, made: &mut Vec<(&'a IdMap, OwnedFd)>) -> Result<()> {
+fn set_id_map<'a>(
+    tree: &OwnedFd,
+    map: &'a IdMap,
+    joined: &Opened,
+    made: &mut Vec<(&'a IdMap, OwnedFd)>,
+) -> Result<()> {
     let same = |one: &IdMap| one.users == map.users && one.groups == map.groups;
-    if !made.iter().any(|(known, _)| same(known)) {
-        made.push((map, id_map::namespace(map)?));
-    }
-    let Some((_, namespace)) = made.iter().find(|(known, _)| same(known)) else { return Ok(()) };
+    let namespace = match joined.get(CloneFlags::CLONE_NEWUSER).filter(|_| map.users.is_empty()) {
+        Some(joined) => joined,
+        None => {
+            if !made.iter().any(|(known, _)| same(known)) {
+                made.push((map, id_map::namespace(map)?));
+            }
+            let Some((_, namespace)) = made.iter().find(|(known, _)| same(known)) else { return Ok(()) };
+            namespace.as_fd()
+        }
+    };
     let attributes = MountAttributes {
         set: u64::from(MountAttrFlags::MOUNT_ATTR_IDMAP.bits()),
         user_namespace: namespace.as_raw_fd() as u64,

@@ -96,9 +96,15 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Parses a document; a failure names the field.
 fn parse<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T> {
-    serde_json::from_slice(text).map_err(|error| Error::Spec {
-        path: path_at(text, error.line(), error.column()),
-        reason: error.to_string(),
+    serde_json::from_slice(text).map_err(|error| {
+        let path = path_at(text, error.line(), error.column());
+        // Engines know these words of runc's.
+        let words = match path.strip_prefix("linux.memoryPolicy") {
+            Some(field) if field.starts_with(".flags") => "invalid memory policy flag: ",
+            Some(_) => "invalid memory policy mode: ",
+            None => "",
+        };
+        Error::Spec { reason: format!("{words}{error}"), path }
     })
 }
 

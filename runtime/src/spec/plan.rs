@@ -150,7 +150,7 @@ pub struct MountPlan {
     pub id_map: Option<IdMap>,
 }
 
-/// The ids of an id-mapped mount (mount_setattr(2)).
+/// The ids of an id-mapped mount (mount_setattr(2)); without any those of the user namespace that the container joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdMap {
     /// Users.

@@ -219,7 +219,7 @@ fn what_the_machine_lacks_is_an_error() {
         let error = group.apply(r#"{"unified": {"memory.high": "1"}}"#).unwrap_err().to_string();
         assert_eq!(
             error,
-            "linux.resources.unified cannot be honoured: it needs a machine with cgroup v2 only"
+            "linux.resources.unified cannot be honoured: invalid configuration: it needs a machine with cgroup v2 only"
         );
     }
 }

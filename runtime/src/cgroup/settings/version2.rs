@@ -144,7 +144,7 @@ pub(super) fn unified(cgroup: &Cgroup, settings: &HashMap<String, String>) -> Re
     let Some(folder) = cgroup.version2_folder().filter(|_| version2_only) else {
         return Err(Error::Unsupported {
             setting: "unified",
-            reason: "it needs a machine with cgroup v2 only",
+            reason: "invalid configuration: it needs a machine with cgroup v2 only",
         });
     };
     let target = Target { folder, group: cgroup.path().as_str() };

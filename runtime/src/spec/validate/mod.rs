@@ -12,6 +12,7 @@ mod sysctl;
 use std::ffi::CString;
 use std::path::{Component, Path, PathBuf};
 
+use nix::sched::CloneFlags;
 use oci_spec::runtime::{Hook, Spec};
 
 pub use self::process::{further_process, process};
@@ -38,12 +39,14 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     let namespaces = linux::namespaces(linux)?;
     let (uid_mappings, gid_mappings) = linux::id_mappings(linux, &namespaces)?;
     let mut notes = Vec::new();
+    let users = CloneFlags::CLONE_NEWUSER;
+    let joins_users = namespaces.has(users) && !namespaces.create.contains(users);
     let asked = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     Ok(Plan {
         version: spec.version().clone(),
         process: further_process("process", asked, Some(linux))?,
         root: root(spec, linux, bundle, root_is_passed)?,
-        mounts: mounts::mounts(spec, bundle, &uid_mappings, &gid_mappings, &mut notes)?,
+        mounts: mounts::mounts(spec, bundle, &uid_mappings, &gid_mappings, joins_users, &mut notes)?,
         uid_mappings,
         gid_mappings,
         hostname: linux::name("hostname", spec.hostname(), &namespaces)?,
@@ -125,8 +128,15 @@ fn root(spec: &Spec, linux: &oci_spec::runtime::Linux, bundle: &Path, is_passed:
 }
 
 fn paths(field: &str, list: &Option<Vec<String>>) -> Result<Vec<PathBuf>> {
-    let list = list.iter().flatten().enumerate();
-    list.map(|(index, path)| container_path(&format!("{field}[{index}]"), Path::new(path))).collect()
+    let mut paths = Vec::new();
+    for (index, path) in list.iter().flatten().enumerate() {
+        let path = container_path(&format!("{field}[{index}]"), Path::new(path))?;
+        // Once is enough, and each further time would be a mount more.
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 /// An absolute path in the container, without `.` and doubled slashes. `..` is refused: it can only mean a

@@ -10,19 +10,20 @@ use crate::error::Result;
 use crate::rootfs::options::{self, MountOptions};
 use crate::spec::plan::{IdMap, MountKind, MountPlan, Propagation};
 
-/// Checks the mounts; `users` and `groups` are the mappings of the container's own new user namespace.
+/// Checks the mounts; `users` and `groups` are the mappings of the container's own new user namespace, unless it joins one.
 pub(super) fn mounts(
     spec: &Spec,
     bundle: &Path,
     users: &[LinuxIdMapping],
     groups: &[LinuxIdMapping],
+    joins_users: bool,
     notes: &mut Vec<String>,
 ) -> Result<Vec<MountPlan>> {
     let mut plans = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let at = format!("mounts[{index}]");
         let mut plan = plan(&at, mount, bundle, notes)?;
-        plan.id_map = id_map(&at, mount, &plan, users, groups)?;
+        plan.id_map = id_map(&at, mount, &plan, users, groups, joins_users)?;
         plans.push(plan);
     }
     Ok(plans)
@@ -35,13 +36,16 @@ fn id_map(
     plan: &MountPlan,
     users: &[LinuxIdMapping],
     groups: &[LinuxIdMapping],
+    joins_users: bool,
 ) -> Result<Option<IdMap>> {
     let own = |list: &Option<Vec<LinuxIdMapping>>| list.clone().unwrap_or_default();
     let (own_users, own_groups) = (own(mount.uid_mappings()), own(mount.gid_mappings()));
     let (users, groups) = match (own_users.is_empty(), own_groups.is_empty(), plan.options.id_map) {
         (true, true, None) => return Ok(None),
+        // Those of the namespace that is joined.
+        (true, true, Some(_)) if users.is_empty() && joins_users => (Vec::new(), Vec::new()),
         (true, true, Some(_)) if users.is_empty() => {
-            let reason = "idmap needs uidMappings and gidMappings, or a new user namespace".to_owned();
+            let reason = "idmap needs uidMappings and gidMappings, or a user namespace".to_owned();
             return Err(invalid(&format!("{at}.options"), reason));
         }
         (true, true, Some(_)) => (users.to_vec(), groups.to_vec()),

@@ -118,7 +118,12 @@ pub(super) fn memory_policy(asked: Option<&LinuxMemoryPolicy>) -> Result<Option<
     };
     let flags = asked.flags().iter().flatten().map(flag).fold(0, |flags, bit| flags | bit);
     let mut nodes = Vec::new();
-    for node in numbers("linux.memoryPolicy.nodes", asked.nodes().as_deref().unwrap_or_default())? {
+    let list = asked.nodes().as_deref().unwrap_or_default();
+    let wrong = || {
+        let reason = format!("invalid memory policy node: {} is not a list such as 0-3,5", shown(&list));
+        invalid("linux.memoryPolicy.nodes", reason)
+    };
+    for node in number_list::parse(list).ok_or_else(wrong)? {
         let word = node as usize / 64;
         nodes.resize(nodes.len().max(word + 1), 0u64);
         nodes[word] |= 1 << (node % 64);
