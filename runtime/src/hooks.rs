@@ -196,6 +196,7 @@ fn one(hook: &Hook, state: &State, surroundings: Surroundings<'_>) -> Result<(),
     }
     let how = match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
+        (None, Some(libc::SIGSYS)) => "signal: bad system call".to_owned(),
         (None, signal) => format!("signal {}", signal.unwrap_or(0)),
     };
     let words = tail(&said);

@@ -148,3 +148,19 @@ fn a_start_hook_has_the_commands_surroundings_unless_it_has_its_own() {
     bundle.set("/hooks", json!({ "startContainer": [shell("ls /proc/self/fd > /seen")] }));
     assert_eq!(bundle.run().succeeded().out, "0\n1\n2\n3\n");
 }
+
+#[test]
+fn a_start_hook_is_under_the_filter() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set(
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS" }] }),
+    );
+    bundle
+        .set("/hooks", json!({ "startContainer": [{ "path": "/bin/mkdir", "args": ["mkdir", "/tmp/x"] }] }));
+    for promised in [true, false] {
+        bundle.set("/process/noNewPrivileges", json!(promised));
+        bundle.run().failed(1, "startContainer hook #0: signal: bad system call");
+    }
+}

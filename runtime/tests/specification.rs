@@ -215,3 +215,96 @@ fn words_of_file_systems_mean_nothing_to_a_bind() {
     let text = fs::read_to_string(log).unwrap();
     assert!(text.contains("is no option of a bind mount, left out"), "{text}");
 }
+
+#[test]
+fn a_bind_has_the_flags_of_its_words() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("grep ' /data ' /proc/self/mounts | cut -d' ' -f4");
+    let data = bundle.path().join("data");
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir(bundle.rootfs().join("data")).unwrap();
+    fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // A source with flags of its own, in a mount namespace of the test's.
+    let run = |bundle: &Bundle| {
+        bundle.write_config();
+        let script = format!(
+            "mount -t tmpfs -o mode=755 x {0} && mount --bind -o remount,ro,nosuid,noexec,noatime {0} && exec {1} --root {2} run {3}",
+            data.display(),
+            common::ROCI,
+            bundle.state_root().display(),
+            bundle.id
+        );
+        let output = std::process::Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .current_dir(bundle.path())
+            .output()
+            .unwrap();
+        common::Done::from(output)
+    };
+    bundle.set("/mounts/-", json!({ "destination": "/data", "source": data, "options": ["bind"] }));
+    let pointer = format!("/mounts/{}/options", bundle.config["mounts"].as_array().unwrap().len() - 1);
+    let flags = |bundle: &mut Bundle, words: &[&str]| {
+        let mut options = vec!["bind"];
+        options.extend(words);
+        bundle.set(&pointer, json!(options));
+        let line = run(bundle).succeeded().out;
+        let flags = |flag: &&str| line.trim().split(',').any(|word| word == *flag);
+        ["ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime"]
+            .into_iter()
+            .filter(flags)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(flags(&mut bundle, &[]), ["ro", "nosuid", "noexec", "noatime"]);
+    assert_eq!(flags(&mut bundle, &["nodev"]), ["nodev", "noatime"]);
+    assert_eq!(flags(&mut bundle, &["rw", "relatime"]), Vec::<&str>::new());
+    assert_eq!(flags(&mut bundle, &["nodiratime"]), ["nodiratime"]);
+    // A user namespace keeps what it may not take away, and may not ask for that.
+    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
+    let own = json!([{ "containerID": 0, "hostID": 100_000, "size": 100 }]);
+    bundle.set("/linux/uidMappings", own.clone()).set("/linux/gidMappings", own);
+    chown(bundle.path(), Some(100_000), None).unwrap();
+    assert_eq!(flags(&mut bundle, &["nodev"]), ["ro", "nosuid", "nodev", "noexec", "noatime"]);
+    bundle.set(&pointer, json!(["bind", "rw"]));
+    run(&bundle).failed(1, "Operation not permitted");
+}
+
+#[test]
+fn a_bind_can_come_from_what_an_earlier_mount_made() {
+    let mut bundle = Bundle::new(&["sh", "-c", "cat /second/file; touch /second/new"]);
+    let (data, rootfs) = (bundle.path().join("data"), bundle.rootfs());
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), "of the first\n").unwrap();
+    bundle.set("/mounts/-", json!({ "destination": "/first", "source": data, "options": ["bind"] }));
+    bundle.set(
+        "/mounts/-",
+        json!({ "destination": "/second", "source": rootfs.join("first"), "options": ["bind", "ro"] }),
+    );
+    let done = bundle.run();
+    assert_eq!(done.out, "of the first\n");
+    assert!(done.err.contains("Read-only"), "{done:?}");
+    // A link in the root means what it means in the root.
+    std::os::unix::fs::symlink("/etc", bundle.rootfs().join("link")).unwrap();
+    bundle.set(
+        "/mounts/-",
+        json!({ "destination": "/third", "source": rootfs.join("link"), "options": ["bind"] }),
+    );
+    bundle.args(&["cat", "/third/passwd"]);
+    assert!(bundle.run().succeeded().out.starts_with("root:x:0:0::/root"));
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_filter_that_knows_few_calls_starts_a_command_all_the_same() {
+    let mut bundle = Bundle::new(&["echo", "started"]);
+    // Calls younger than many a profile.
+    let young = ["faccessat2", "openat2", "close_range", "mount_setattr", "statx", "clone3"];
+    bundle.set(
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": young, "action": "SCMP_ACT_ERRNO", "errnoRet": 1 }] }),
+    );
+    for promised in [true, false] {
+        bundle.set("/process/noNewPrivileges", json!(promised));
+        assert_eq!(bundle.run().succeeded().out, "started\n");
+    }
+}

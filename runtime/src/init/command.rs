@@ -37,7 +37,12 @@ pub(super) fn find(command: &CStr, environment: &[CString]) -> Result<CString, C
 }
 
 fn executable(path: &CStr) -> Result<(), Errno> {
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::EACCESS)?;
+    // With the rights of the process itself. A filter that is loaded already may know this call less well than execve:
+    // then that one decides.
+    match rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::EACCESS) {
+        Ok(()) | Err(Errno::PERM | Errno::NOSYS) => {}
+        Err(errno) => return Err(errno),
+    }
     let stat = rustix::fs::stat(path)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),

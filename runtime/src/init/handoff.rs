@@ -235,6 +235,8 @@ impl PreparedProcess<'_> {
             wait_at(fifo)?;
         }
         if let Some(StartHooks { hooks, state }) = &self.start_hooks {
+            // What they run is in the container, and the filter is for all that is.
+            self.load_last_filter(channel)?;
             // Without variables of their own they have the command's, as with runc.
             let variables =
                 self.plan.env.iter().chain(&found.home).filter_map(|variable| variable.to_str().ok());
@@ -251,10 +253,8 @@ impl PreparedProcess<'_> {
 
     fn execute(&self, channel: &ChildEnd, found: &Found) -> Result<Infallible, FailureReport> {
         fault::child(43)?;
-        if self.plan.no_new_privileges && !self.filter.as_ref().is_some_and(Program::has_listener) {
-            self.promise_no_privileges()?;
-            // As the last thing, so that the filter need not allow what setting up takes.
-            self.load_filter(channel)?;
+        if self.start_hooks.is_none() {
+            self.load_last_filter(channel)?;
         }
         let environment: Vec<&CStr> =
             self.plan.env.iter().chain(&found.home).map(CString::as_c_str).collect();
@@ -266,6 +266,16 @@ impl PreparedProcess<'_> {
         };
         let command = self.plan.args[0].to_string_lossy().into_owned();
         Err(Failure::Command(CommandFailure { reason, command }).into())
+    }
+
+    /// With the promise to gain no privileges the filter is loaded as the last thing, so that it need not allow what setting
+    /// up takes.
+    fn load_last_filter(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
+        if self.plan.no_new_privileges && !self.filter.as_ref().is_some_and(Program::has_listener) {
+            self.promise_no_privileges()?;
+            self.load_filter(channel)?;
+        }
+        Ok(())
     }
 
     fn promise_no_privileges(&self) -> Result<(), StepFailure> {

@@ -20,7 +20,13 @@ pub(super) fn apply(plan: &ProcessPlan) -> Result<(), StepFailure> {
         ioprio_set(priority).map_err(failed("the I/O priority"))?;
     }
     if let Some(attributes) = &plan.scheduler {
-        sched_setattr(attributes).map_err(failed("the scheduler"))?;
+        sched_setattr(attributes).map_err(|errno| match errno {
+            // sched_setattr(2): a deadline is kept on all processors or none.
+            Errno::PERM => {
+                failed("the scheduler: process scheduler can't be used together with AllowedCPUs")(errno)
+            }
+            errno => failed("the scheduler")(errno),
+        })?;
     }
     Ok(())
 }

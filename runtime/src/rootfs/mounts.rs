@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
 
 use super::sources::Bind;
-use super::{CgroupView, Root, copy_up, target};
+use super::{CgroupView, Root, copy_up, sources, target};
 use crate::init::{Step, StepFailure};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{MountAttributes, mount_setattr};
@@ -95,6 +95,15 @@ fn one(
     cgroups: &CgroupView,
     mounted: &mut Mounted,
 ) -> Result<(), StepFailure> {
+    let failed = |errno| failure(Step::Mount, describe(mount), errno);
+    let inside = match (&mount.kind, bind) {
+        (MountKind::Bind { inside: Some(path), recursive, .. }, None) => {
+            let propagation = root.propagation();
+            Some(sources::inside(root.handle(), path, mount, *recursive, propagation).map_err(failed)?)
+        }
+        _ => None,
+    };
+    let bind = bind.or(inside.as_ref());
     let directory = bind.is_none_or(|bind| bind.directory);
     let there = target::open(root.handle(), &mount.destination, OFlags::PATH).is_ok();
     let place = target::open_or_create(root.handle(), &mount.destination, directory).map_err(|errno| {
@@ -106,7 +115,6 @@ fn one(
         };
         failure(Step::Target, object, errno)
     })?;
-    let failed = |errno| failure(Step::Mount, describe(mount), errno);
     match (&mount.kind, bind) {
         (_, Some(bind)) => {
             attach(bind.mount.as_fd(), place.as_fd()).map_err(failed)?;

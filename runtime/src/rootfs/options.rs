@@ -83,6 +83,8 @@ pub struct MountOptions {
     pub bind: Option<bool>,
     /// Whether there is a word for an attribute of the mount itself.
     pub names_flags: bool,
+    /// Whether there is a word that asks for access times of some kind.
+    pub names_times: bool,
     /// `idmap`, or with `Some(true)` `ridmap`.
     pub id_map: Option<bool>,
     /// `tmpcopyup`: what the place holds is copied into the tmpfs.
@@ -110,6 +112,7 @@ pub fn parse(words: &[String]) -> Result<MountOptions, (usize, String)> {
 fn apply(options: &mut MountOptions, word: &str) -> Result<(), String> {
     if attribute(&mut options.attributes, word) {
         options.names_flags = true;
+        options.names_times |= matches!(word, "noatime" | "relatime" | "strictatime" | "nodiratime");
         return Ok(());
     }
     if let Some(single) = word.strip_prefix('r')

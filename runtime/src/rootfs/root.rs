@@ -42,6 +42,11 @@ impl<'a> Root<'a> {
         Ok(Root { handle, plan, is_apart })
     }
 
+    /// How its mounts travel.
+    pub fn propagation(&self) -> Propagation {
+        self.plan.propagation
+    }
+
     /// The root's folder.
     pub fn handle(&self) -> BorrowedFd<'a> {
         self.handle

@@ -3,17 +3,18 @@
 //! Each gets its attributes and propagation while nobody can see it, so there is no moment in which a read-only
 //! bind can be written, and the child needs no host path: it may have no right to walk one (user namespaces).
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
-use super::id_map;
+use super::{id_map, target};
 use crate::error::{Error, Result};
 use crate::namespaces::Opened;
-use crate::spec::plan::{IdMap, MountKind, Plan, Propagation};
+use crate::spec::plan::{IdMap, MountKind, MountPlan, Plan, Propagation};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
 /// The detached mounts of a container.
@@ -49,14 +50,17 @@ impl Sources {
             .map_err(Error::system("set the propagation of", plan.root.path.to_string_lossy()))?;
         let mut binds = Vec::with_capacity(plan.mounts.len());
         let mut id_maps = Vec::new();
+        let in_user_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWUSER);
         for (index, mount) in plan.mounts.iter().enumerate() {
             binds.push(match &mount.kind {
-                MountKind::Bind { source, recursive } => {
+                // The child takes it when those before it are made. One with other owners needs rights on the host.
+                MountKind::Bind { inside: Some(_), .. } if mount.id_map.is_none() => None,
+                MountKind::Bind { source, recursive, .. } => {
                     let tree = clone_tree(&format!("mounts[{index}].source"), source, *recursive)?;
                     if let Some(map) = &mount.id_map {
                         set_id_map(&tree, map, joined, &mut id_maps)?;
                     }
-                    set_attributes(&tree, mount, *recursive, inherited)
+                    set_attributes(&tree, mount, *recursive, inherited, in_user_namespace)
                         .map_err(Error::system("set the mount options of", source.to_string_lossy()))?;
                     let stat = rustix::fs::fstat(&tree)
                         .map_err(Error::system("examine", source.to_string_lossy()))?;
@@ -93,12 +97,27 @@ fn clone_tree(field: &str, path: &Path, recursive: bool) -> Result<OwnedFd> {
 
 /// The attributes that a bind has from its words alone once it has any. Access times are none of them: they stay as the
 /// source's unless named.
-const FLAGS: u64 = (MountAttrFlags::MOUNT_ATTR_RDONLY.bits()
+const FLAGS: u64 = LOCKABLE | MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW.bits() as u64;
+
+/// Those of them that the kernel locks when a mount is copied into the mount namespace of another user namespace.
+const LOCKABLE: u64 = (MountAttrFlags::MOUNT_ATTR_RDONLY.bits()
     | MountAttrFlags::MOUNT_ATTR_NOSUID.bits()
     | MountAttrFlags::MOUNT_ATTR_NODEV.bits()
-    | MountAttrFlags::MOUNT_ATTR_NOEXEC.bits()
-    | MountAttrFlags::MOUNT_ATTR_NODIRATIME.bits()
-    | MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW.bits()) as u64;
+    | MountAttrFlags::MOUNT_ATTR_NOEXEC.bits()) as u64;
+
+/// The flags that a mount has, as attributes.
+fn flags_of(mount: &OwnedFd) -> Result<u64, Errno> {
+    use rustix::fs::StatVfsMountFlags as Flags;
+    let there = rustix::fs::fstatvfs(mount)?.f_flag;
+    let pairs = [
+        (Flags::RDONLY, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        (Flags::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (Flags::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (Flags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ];
+    let present = pairs.iter().filter(|(flag, _)| there.contains(*flag));
+    Ok(present.fold(0, |bits, (_, attribute)| bits | u64::from(attribute.bits())))
+}
 
 /// Gives a tree other owners; `made` holds the namespaces of mappings seen before, for most mounts have the same.
 fn set_id_map<'a>(
@@ -127,17 +146,53 @@ fn set_id_map<'a>(
         .map_err(Error::system("map the ids of", "a bind mount (does its file system support that?)"))
 }
 
+/// A bind of a place in the root: made by the child, who has that root.
+pub(super) fn inside(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    mount: &MountPlan,
+    recursive: bool,
+    propagation: Propagation,
+) -> Result<Bind, Errno> {
+    let place = target::open(root, path, OFlags::PATH)?;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(&place, "", flags)?;
+    // The kernel itself keeps a user namespace from taking flags away here.
+    set_attributes(&tree, mount, recursive, inherited_propagation(propagation), false)?;
+    let directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
+    Ok(Bind { mount: tree, directory })
+}
+
 fn set_attributes(
     tree: &OwnedFd,
-    mount: &crate::spec::plan::MountPlan,
+    mount: &MountPlan,
     recursive: bool,
     inherited: Option<u64>,
-) -> Result<(), rustix::io::Errno> {
+    in_user_namespace: bool,
+) -> Result<(), Errno> {
     let options = &mount.options;
     // As with mount(8) remounting a bind: who names one flag has named them all, and the source's others go.
     let mut own = options.attributes;
-    if options.names_flags {
+    if in_user_namespace {
+        // What the host set a user namespace may not take away. Words that ask for it are refused; silence keeps it.
+        let locked = flags_of(tree)? & LOCKABLE;
+        if own.clear & locked != 0 {
+            return Err(Errno::PERM);
+        }
+        if options.names_flags {
+            own.clear |= FLAGS & !own.set & !locked;
+        }
+    } else if options.names_flags {
         own.clear |= FLAGS & !own.set;
+    }
+    if options.names_times {
+        let times =
+            u64::from((MountAttrFlags::MOUNT_ATTR__ATIME | MountAttrFlags::MOUNT_ATTR_NODIRATIME).bits());
+        own.clear |= times & !(own.set & u64::from(MountAttrFlags::MOUNT_ATTR_NODIRATIME.bits()));
     }
     if recursive {
         let all = MountAttributes { propagation: inherited.unwrap_or(0), ..options.recursive_attributes };

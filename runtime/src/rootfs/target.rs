@@ -17,7 +17,14 @@ pub fn open_or_create(root: BorrowedFd<'_>, path: &Path, directory: bool) -> Res
             Err(Errno::NOENT) => {}
             other => return other,
         }
-        let parent = ensure_parents(root, path.parent().ok_or(Errno::INVAL)?)?;
+        let parent = match ensure_parents(root, path.parent().ok_or(Errno::INVAL)?)? {
+            Reached::Folder(parent) => parent,
+            Reached::Link(way) => {
+                let rest = path.strip_prefix(&way.link).map_err(|_| Errno::INVAL)?;
+                path = follow(&way.link, &way.target).join(rest);
+                continue;
+            }
+        };
         let name = Path::new(path.file_name().ok_or(Errno::INVAL)?);
         match rustix::fs::readlinkat(&parent, name, Vec::new()) {
             // Made where it leads, as /etc/resolv.conf of many systems to a file below /run.
@@ -84,10 +91,10 @@ fn create(parent: BorrowedFd<'_>, name: &Path, directory: bool) -> Result<OwnedF
 }
 
 /// Opens the deepest existing folder of `path` and makes the rest, one level by handle after the other.
-fn ensure_parents(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+fn ensure_parents(root: BorrowedFd<'_>, path: &Path) -> Result<Reached, Errno> {
     match open(root, path, OFlags::PATH | OFlags::DIRECTORY) {
         Err(Errno::NOENT) => {}
-        other => return other,
+        other => return other.map(Reached::Folder),
     }
     let mut reached = PathBuf::from("/");
     let mut folder = open(root, &reached, OFlags::PATH | OFlags::DIRECTORY)?;
@@ -95,11 +102,31 @@ fn ensure_parents(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
         let Component::Normal(name) = component else { continue };
         reached.push(name);
         folder = match open(root, &reached, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => make_folder(folder.as_fd(), Path::new(name))?,
+            Err(Errno::NOENT) => match rustix::fs::readlinkat(&folder, Path::new(name), Vec::new()) {
+                Ok(target) => {
+                    let target = PathBuf::from(OsStr::from_bytes(target.as_bytes()));
+                    return Ok(Reached::Link(Way { link: reached, target }));
+                }
+                Err(_) => make_folder(folder.as_fd(), Path::new(name))?,
+            },
             other => other?,
         };
     }
-    Ok(folder)
+    Ok(Reached::Folder(folder))
+}
+
+/// How far a way into the root went.
+enum Reached {
+    /// To its end.
+    Folder(OwnedFd),
+    /// To a link that leads nowhere yet.
+    Link(Way),
+}
+
+/// A link in the root, and what it says.
+struct Way {
+    link: PathBuf,
+    target: PathBuf,
 }
 
 /// A link that leads nowhere counts as existing here and is refused by the open that follows no link.
@@ -158,6 +185,10 @@ mod tests {
         symlink("loop", etc.join("loop")).unwrap();
         symlink("../../../../../etc/chain2", etc.join("chain1")).unwrap();
         symlink("/end", etc.join("chain2")).unwrap();
+        symlink("../later", etc.join("below")).unwrap();
+        let below = open_or_create(handle.as_fd(), Path::new("/etc/below/deep/file"), false).unwrap();
+        drop(below);
+        assert!(folder.path().join("later/deep/file").is_file());
         for name in ["resolv.conf", "out", "chain1"] {
             let path = Path::new("/etc").join(name);
             let made = open_or_create(handle.as_fd(), &path, false).unwrap();

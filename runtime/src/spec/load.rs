@@ -55,6 +55,13 @@ fn forgiving<T: serde::de::DeserializeOwned>(text: &[u8], place: Option<&str>) -
 fn mend(process: &mut Value, place: &str, notes: &mut Vec<String>) {
     let Value::Object(process) = process else { return };
     process.entry("user").or_insert_with(|| json!({ "uid": 0, "gid": 0 }));
+    let flags = process.get_mut("scheduler").and_then(|scheduler| scheduler.get_mut("flags"));
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        // The specification's word, where our types have the kernel's.
+        if *flag == json!("SCHED_FLAG_RESET_ON_FORK") {
+            *flag = json!("SCHED_RESET_ON_FORK");
+        }
+    }
     let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
     for (set, names) in sets.into_iter().flatten() {
         let Value::Array(names) = names else { continue };

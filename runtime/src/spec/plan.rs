@@ -168,6 +168,8 @@ pub enum MountKind {
     Bind {
         /// Absolute path on the host.
         source: PathBuf,
+        /// The source as a path in the root, if it is in there: what earlier mounts put there counts.
+        inside: Option<PathBuf>,
         /// With the mounts below it.
         recursive: bool,
     },

@@ -41,7 +41,7 @@ pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
         if namespaces.has(kind) {
             return Err(invalid(&format!("{at}.type"), "this namespace is given twice".to_owned()));
         }
-        match namespace.path() {
+        match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
             None => namespaces.create |= kind,
             Some(path) => {
                 text(&format!("{at}.path"), path)?;

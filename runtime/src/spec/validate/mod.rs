@@ -38,15 +38,23 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     linux::refuse_unsupported(linux)?;
     let namespaces = linux::namespaces(linux)?;
     let (uid_mappings, gid_mappings) = linux::id_mappings(linux, &namespaces)?;
-    let mut notes = Vec::new();
+    let root = root(spec, linux, bundle, root_is_passed)?;
     let users = CloneFlags::CLONE_NEWUSER;
-    let joins_users = namespaces.has(users) && !namespaces.create.contains(users);
+    let surroundings = mounts::Surroundings {
+        bundle,
+        root: &root.path,
+        users: &uid_mappings,
+        groups: &gid_mappings,
+        joins_users: namespaces.has(users) && !namespaces.create.contains(users),
+    };
+    let mut notes = Vec::new();
+    let mounts = mounts::mounts(spec, &surroundings, &mut notes)?;
     let asked = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     Ok(Plan {
         version: spec.version().clone(),
         process: further_process("process", asked, Some(linux))?,
-        root: root(spec, linux, bundle, root_is_passed)?,
-        mounts: mounts::mounts(spec, bundle, &uid_mappings, &gid_mappings, joins_users, &mut notes)?,
+        root,
+        mounts,
         uid_mappings,
         gid_mappings,
         hostname: linux::name("hostname", spec.hostname(), &namespaces)?,

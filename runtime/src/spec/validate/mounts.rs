@@ -10,45 +10,52 @@ use crate::error::Result;
 use crate::rootfs::options::{self, MountOptions};
 use crate::spec::plan::{IdMap, MountKind, MountPlan, Propagation};
 
-/// Checks the mounts; `users` and `groups` are the mappings of the container's own new user namespace, unless it joins one.
+/// What mounts are checked against.
+pub(super) struct Surroundings<'a> {
+    /// What relative sources start at.
+    pub bundle: &'a Path,
+    /// The root file system on the host.
+    pub root: &'a Path,
+    /// The ids of a new user namespace; none without one.
+    pub users: &'a [LinuxIdMapping],
+    /// As `users`, of groups.
+    pub groups: &'a [LinuxIdMapping],
+    /// The container joins a user namespace.
+    pub joins_users: bool,
+}
+
+/// Checks the mounts.
 pub(super) fn mounts(
     spec: &Spec,
-    bundle: &Path,
-    users: &[LinuxIdMapping],
-    groups: &[LinuxIdMapping],
-    joins_users: bool,
+    around: &Surroundings<'_>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<MountPlan>> {
     let mut plans = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let at = format!("mounts[{index}]");
-        let mut plan = plan(&at, mount, bundle, notes)?;
-        plan.id_map = id_map(&at, mount, &plan, users, groups, joins_users)?;
+        let mut plan = plan(&at, mount, around.bundle, notes)?;
+        if let MountKind::Bind { source, inside, .. } = &mut plan.kind {
+            *inside = source.strip_prefix(around.root).ok().map(|inside| Path::new("/").join(inside));
+        }
+        plan.id_map = id_map(&at, mount, &plan, around)?;
         plans.push(plan);
     }
     Ok(plans)
 }
 
 /// Its own mappings, or with the option `idmap` alone those of the container.
-fn id_map(
-    at: &str,
-    mount: &Mount,
-    plan: &MountPlan,
-    users: &[LinuxIdMapping],
-    groups: &[LinuxIdMapping],
-    joins_users: bool,
-) -> Result<Option<IdMap>> {
+fn id_map(at: &str, mount: &Mount, plan: &MountPlan, around: &Surroundings<'_>) -> Result<Option<IdMap>> {
     let own = |list: &Option<Vec<LinuxIdMapping>>| list.clone().unwrap_or_default();
     let (own_users, own_groups) = (own(mount.uid_mappings()), own(mount.gid_mappings()));
     let (users, groups) = match (own_users.is_empty(), own_groups.is_empty(), plan.options.id_map) {
         (true, true, None) => return Ok(None),
         // Those of the namespace that is joined.
-        (true, true, Some(_)) if users.is_empty() && joins_users => (Vec::new(), Vec::new()),
-        (true, true, Some(_)) if users.is_empty() => {
+        (true, true, Some(_)) if around.joins_users => (Vec::new(), Vec::new()),
+        (true, true, Some(_)) if around.users.is_empty() => {
             let reason = "idmap needs uidMappings and gidMappings, or a user namespace".to_owned();
             return Err(invalid(&format!("{at}.options"), reason));
         }
-        (true, true, Some(_)) => (users.to_vec(), groups.to_vec()),
+        (true, true, Some(_)) => (around.users.to_vec(), around.groups.to_vec()),
         (false, false, _) => (own_users, own_groups),
         _ => return Err(invalid(at, "uidMappings and gidMappings need each other".to_owned())),
     };
@@ -84,6 +91,7 @@ fn plan(at: &str, mount: &Mount, bundle: &Path, notes: &mut Vec<String>) -> Resu
         );
         MountKind::Bind {
             source: host_path(&format!("{at}.source"), source, bundle)?,
+            inside: None,
             recursive: options.bind.unwrap_or(filesystem == "rbind"),
         }
     } else if matches!(filesystem, "cgroup" | "cgroup2") {
