@@ -114,7 +114,10 @@ impl<K: Eq + Hash, C> Drop for Landing<K, C> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Poll;
 
     use tokio::sync::oneshot;
 
@@ -152,13 +155,11 @@ mod tests {
             assert!(flights.run("a".to_owned(), 2, taken, never).await.is_err());
             // The first caller gives up; the change does not.
             first.abort();
-            let join = tokio::spawn({
-                let flights = Arc::clone(&flights);
-                async move { flights.run("a".to_owned(), 1, taken, |_| async { Err(taken()) }).await }
-            });
-            tokio::task::yield_now().await;
+            let mut joined = pin!(flights.run("a".to_owned(), 1, taken, |_| async { Err(taken()) }));
+            let looked = poll_fn(|context| Poll::Ready(joined.as_mut().poll(context))).await;
+            assert!(looked.is_pending());
             finish.send(()).unwrap();
-            assert_eq!(join.await.unwrap().unwrap(), "id");
+            assert_eq!(joined.await.unwrap(), "id");
             assert_eq!(made.load(Ordering::Relaxed), 1);
             // The name is free again.
             let again = flights.run("a".to_owned(), 2, taken, |_| async { Ok("other".to_owned()) }).await;

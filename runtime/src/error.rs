@@ -105,6 +105,9 @@ pub enum Error {
     /// A step inside the container failed.
     #[error(transparent)]
     Step(#[from] StepFailure),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] crate::hooks::HookFailure),
     /// The container's first process ended before it was set up.
     #[error("the container's process ended during {stage}; was it killed, or is its memory limit too small?")]
     Vanished {
@@ -185,7 +188,7 @@ impl Error {
             Error::SpecFile { .. } | Error::Record { .. } => Kind::Io,
             Error::Unsupported { .. } => Kind::Unsupported,
             Error::State { .. } => Kind::InvalidState,
-            Error::Step(_) | Error::Vanished { .. } => Kind::Machine,
+            Error::Step(_) | Error::Hook(_) | Error::Vanished { .. } => Kind::Machine,
             Error::CommandNotFound { .. } => Kind::CommandNotFound,
             Error::NotExecutable { .. } => Kind::NotExecutable,
             Error::System { source, .. } => kind_of(*source),

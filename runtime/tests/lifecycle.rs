@@ -281,7 +281,6 @@ fn what_is_not_done_is_refused_by_name() {
     }
     bundle.verb(&["frobnicate"]).failed(1, "unknown command");
     bundle.verb(&["--systemd-cgroup", "run", &bundle.id]).failed(1, "--systemd-cgroup");
-    bundle.verb(&["run", "--no-pivot", &bundle.id]).failed(1, "--no-pivot");
     bundle.verb(&["state", "../x"]).failed(1, "invalid container id");
     let version = bundle.verb(&["--version"]).succeeded().out;
     assert!(version.lines().any(|line| line.starts_with("commit: ")), "{version}");

@@ -130,7 +130,7 @@ impl Runner {
     fn clear(&self, id: &str) -> Result<(), StepError> {
         let deleted =
             id.parse().and_then(|id| runtime::container::delete(&self.state.join("oci"), &id, true));
-        deleted.map_err(|error| StepError::told(format!("cannot delete container {id}: {error}")))
+        deleted.map(drop).map_err(|error| StepError::told(format!("cannot delete container {id}: {error}")))
     }
 }
 

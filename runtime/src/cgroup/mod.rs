@@ -34,5 +34,6 @@ pub use group::{Cgroup, EnterFailure, Entrance};
 pub use mounts::{Hierarchies, Hierarchy, Kind};
 pub use oom::{OomWatch, oom_kills};
 pub use path::CgroupPath;
+pub use settings::check as check_resources;
 pub use stats::Stats;
 pub use sub::SubCgroup;

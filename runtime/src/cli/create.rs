@@ -22,7 +22,7 @@ pub struct Setup {
     /// Pass this many descriptors after standard error on
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
-    /// Change the root without pivot_root (refused: it would leave a way out)
+    /// Change the root without pivot_root, for a host that runs from an initramfs: less safe
     #[arg(long)]
     pub no_pivot: bool,
     /// Keep the caller's session keyring
@@ -47,10 +47,6 @@ impl Setup {
         console: Console,
         gate: Gate,
     ) -> anyhow::Result<CreateRequest> {
-        anyhow::ensure!(
-            !self.no_pivot,
-            "--no-pivot is not supported: a container could leave a root that was not pivoted to"
-        );
         super::run::check_preserved(self.preserve_fds)?;
         Ok(CreateRequest {
             id: self.id.clone(),
@@ -62,6 +58,7 @@ impl Setup {
             preserve_descriptors: self.preserve_fds,
             pid_file: self.pid_file.clone(),
             new_keyring: !self.no_new_keyring,
+            no_pivot: self.no_pivot,
             gate,
             dies_with_creator: false,
             as_sibling: false,

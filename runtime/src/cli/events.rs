@@ -43,7 +43,7 @@ fn print(kind: &str, id: &str, data: Option<Value>) -> anyhow::Result<()> {
     if let Some(data) = data {
         event["data"] = data;
     }
-    Ok(output::print(&event.to_string())?)
+    output::print(&event.to_string())
 }
 
 /// A number with a unit: `ms`, `s`, `m` or `h`.

@@ -67,7 +67,7 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
 }
 
 fn print_lines(lines: Vec<String>) -> anyhow::Result<()> {
-    if lines.is_empty() { Ok(()) } else { Ok(output::print(&lines.join("\n"))?) }
+    if lines.is_empty() { Ok(()) } else { output::print(&lines.join("\n")) }
 }
 
 #[cfg(test)]

@@ -66,7 +66,9 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
         (None, None) => follow(created.process(), &signals)?,
     };
     if !arguments.keep {
-        created.delete()?;
+        for failure in created.delete()? {
+            log.warning(&failure.to_string());
+        }
     }
     Ok(exit.code())
 }

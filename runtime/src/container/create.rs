@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use nix::sched::CloneFlags;
 
-use super::Id;
 use super::console::Receiver;
+use super::delete::run_poststop;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, Record};
 use super::request::{CreateRequest, Gate};
 use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use super::start::run_poststart;
+use super::{Id, State, Status};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, check_resources};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::init::{ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, launch};
-use crate::namespaces::{ChildrenIn, Opened, Visit};
+use crate::hooks::{self, HookFailure, Point, Surroundings};
+use crate::init::{
+    ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, StartHooks, launch,
+};
+use crate::namespaces::{ChildrenIn, ChildrenInNewTime, NEW_TIME, Opened, Visit};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
 use crate::spec::plan::Plan;
@@ -58,7 +63,8 @@ impl Created {
                 what: "starting a container with a shared gate through its holder".to_owned(),
             });
         };
-        channel.start_and_follow()
+        channel.start_and_follow()?;
+        run_poststart(&self.folder, &self.process_copy()?)
     }
 
     /// Takes the container apart for the process that it was made for ([`CreateRequest::as_sibling`]): the first process,
@@ -89,12 +95,14 @@ impl Created {
     }
 
     /// Removes a container whose first process has ended, as [`super::delete`] does, without looking for it again.
-    pub fn delete(self) -> Result<()> {
+    pub fn delete(self) -> Result<Vec<HookFailure>> {
         if !self.dies_with_first {
             self.cgroup.kill()?;
         }
         self.cgroup.remove(PATIENCE)?;
-        self.folder.remove()
+        let record = self.folder.read()?;
+        self.folder.remove()?;
+        Ok(run_poststop(self.folder.id(), record))
     }
 
     /// The container's first process.
@@ -104,12 +112,12 @@ impl Created {
 }
 
 /// Creates a container. On failure nothing is left.
-pub fn create(request: CreateRequest) -> Result<Created> {
+pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(1)?;
     let bundle = std::path::absolute(&request.bundle).unwrap_or_else(|_| request.bundle.clone());
     let spec = crate::spec::load(&bundle)?;
     let plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
-    let checked = Checked::new(&plan, &request)?;
+    let checked = Checked::new(&plan, &mut request)?;
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
     let built = fault::point(3).and_then(|()| {
@@ -145,12 +153,14 @@ struct Checked {
     console: Receiver,
     cgroup_path: CgroupPath,
     hierarchies: Hierarchies,
+    sources: Sources,
 }
 
 impl Checked {
-    fn new(plan: &Plan, request: &CreateRequest) -> Result<Checked> {
+    fn new(plan: &Plan, request: &mut CreateRequest) -> Result<Checked> {
         let joined = plan.namespaces.open()?;
         refuse_host_changes(plan, &joined)?;
+        plan.resources.as_ref().map_or(Ok(()), check_resources)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
         let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
         Ok(Checked {
@@ -158,6 +168,7 @@ impl Checked {
             console: Receiver::open(&request.console, plan.process.terminal)?,
             cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
             hierarchies: Hierarchies::discover()?,
+            sources: Sources::open(plan, request.rootfs.take())?,
             joined,
         })
     }
@@ -198,8 +209,9 @@ fn build(
     checked: Checked,
     mut record: Record,
 ) -> Result<Built> {
-    let Checked { joined, prepared, console, cgroup_path, hierarchies } = checked;
+    let Checked { joined, prepared, console, cgroup_path, hierarchies, sources } = checked;
     let mut clamped = prepared.clamped;
+    clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
     folder.write(&record)?;
     fault::point(4)?;
@@ -211,6 +223,10 @@ fn build(
         Gate::Shared => StartGate::Fifo(folder.create_gate()?),
     };
     let (flags, create_later) = clone_flags(plan);
+    let state = State::of(&request.id, record.clone(), Status::Creating);
+    if request.as_sibling && !plan.hooks.poststart.is_empty() {
+        return Err(Error::Unsupported { what: "config.json: hooks.poststart under a monitor".to_owned() });
+    }
     let mut child = ContainerChild {
         plan,
         process: PreparedProcess {
@@ -221,8 +237,9 @@ fn build(
             stdio: request.stdio,
             preserve: request.preserve_descriptors,
             dies_with_parent: request.dies_with_creator,
+            start_hooks: start_hooks(plan, &state),
         },
-        sources: Sources::open(plan, request.rootfs)?,
+        sources,
         joined: &joined,
         create_later,
         entrance: &entrance,
@@ -230,6 +247,8 @@ fn build(
         devices: rootfs::with_defaults(&plan.devices),
         keyring: request.new_keyring.then(|| keyring_name(&request.id)),
         gate,
+        no_pivot: request.no_pivot,
+        state: &state,
     };
     fault::point(6)?;
     // Before the child exists: a device rule takes effect write by write, and between two of them the child could not
@@ -245,7 +264,7 @@ fn build(
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
     }
     fault::point(11)?;
-    let ready = launched.wait_ready()?;
+    let ready = launched.wait_ready_with(|pid| run_hooks(plan, &State { pid, ..state.clone() }))?;
     let mut finish = || -> Result<()> {
         fault::point(12)?;
         console.hand_over(ready.console.as_ref())?;
@@ -275,6 +294,20 @@ fn build(
     Ok(Built { ready, console_master, clamped, held: request.gate == Gate::Held })
 }
 
+fn start_hooks<'a>(plan: &'a Plan, state: &'a State) -> Option<StartHooks<'a>> {
+    let hooks = &plan.hooks.start_container;
+    (!hooks.is_empty()).then_some(StartHooks { hooks, state })
+}
+
+/// Those that the creator runs while the child waits between its mounts and its root.
+fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
+    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+    for point in [Point::Prestart, Point::CreateRuntime] {
+        hooks::run(point, plan.hooks.at(point), state, surroundings)?;
+    }
+    Ok(())
+}
+
 /// The session keyring of a container's processes.
 pub(super) fn keyring_name(id: &Id) -> CString {
     // An id holds no NUL byte, so this never falls back.
@@ -287,7 +320,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Namespaces made at clone, and those made by the child: all of them when it has to join a user namespace first,
 /// because they are to belong to that one.
 fn clone_flags(plan: &Plan) -> (CloneFlags, CloneFlags) {
-    let create = plan.namespaces.create - CloneFlags::CLONE_NEWCGROUP;
+    let create = plan.namespaces.create - CloneFlags::CLONE_NEWCGROUP - NEW_TIME;
     let joins_user =
         plan.namespaces.has(CloneFlags::CLONE_NEWUSER) && !create.contains(CloneFlags::CLONE_NEWUSER);
     if joins_user { (CloneFlags::empty(), create) } else { (create, CloneFlags::empty()) }
@@ -305,7 +338,10 @@ fn clone_child(
     // A process in a new user namespace has no right to join namespaces of the host's: it is born in them.
     let visit = if new_user { Some(Visit::enter(joined)?) } else { None };
     let children = joined.get(CloneFlags::CLONE_NEWPID).map(ChildrenIn::pid_namespace).transpose()?;
+    let makes_time = plan.namespaces.create.contains(NEW_TIME);
+    let time = makes_time.then(|| ChildrenInNewTime::new(&plan.time_offsets)).transpose()?;
     let mut launched = launch(kinship, flags, cgroup, child)?;
+    drop(time);
     drop(children);
     drop(visit);
     if new_user {

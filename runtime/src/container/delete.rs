@@ -10,16 +10,17 @@ use super::create::PATIENCE;
 use super::list::ids;
 use super::pause::cgroup_of;
 use super::record::{Folder, Record, observe};
-use super::{Id, Status};
+use super::{Id, State, Status};
 use crate::error::{Error, Kind, Result};
 use crate::fault;
+use crate::hooks::{self, HookFailure, Point, Surroundings};
 use crate::process::{self, Signal};
 
 /// Deletes a container. With `force` one that runs is killed, one that was half created is cleared away, and one
-/// that does not exist is no error.
-pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<()> {
+/// that does not exist is no error. Returns the hooks after it that failed, which changes nothing.
+pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<Vec<HookFailure>> {
     let folder = match Folder::open(state_root, id) {
-        Err(error) if force && error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) if force && error.kind() == Kind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
     let _lock = folder.lock()?;
@@ -44,13 +45,17 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<()> {
         None => Ok(()),
     };
     fault::point(27)?;
+    let mut failed_hooks = Vec::new();
     match cleared {
-        Ok(()) => failures.extend(folder.remove().err()),
+        Ok(()) => match folder.remove() {
+            Ok(()) => failed_hooks = run_poststop(id, record),
+            Err(error) => failures.push(error),
+        },
         // The record stays, for it names what is left.
         Err(error) => failures.push(error),
     }
     fault::point(28)?;
-    Error::collect(failures)
+    Error::collect(failures).map(|()| failed_hooks)
 }
 
 /// Deletes, running or not, the containers whose bundle `is_abandoned`: what whoever made them left behind when it was
@@ -64,6 +69,15 @@ pub fn delete_abandoned(state_root: &Path, is_abandoned: impl Fn(&Path) -> bool)
         }
     }
     Error::collect(failures)
+}
+
+/// Runs the hooks that follow the end of everything, each whatever became of the others.
+pub(super) fn run_poststop(id: &Id, record: Option<Record>) -> Vec<HookFailure> {
+    let Some(record) = record.filter(|record| !record.hooks.poststop.is_empty()) else { return Vec::new() };
+    let hooks = record.hooks.poststop.clone();
+    let state = State { pid: 0, ..State::of(id, record, Status::Stopped) };
+    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+    hooks::each(Point::Poststop, &hooks, &state, surroundings).collect()
 }
 
 /// Kills a process and waits until it is gone, which for one in an uninterruptible call may be long.

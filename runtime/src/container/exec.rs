@@ -94,8 +94,8 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     let Some(target) = observed.process.filter(|_| paused || observed.status.can_exec()) else {
         return Err(Error::State { id: id.to_string(), verb: "exec", status: observed.status });
     };
-    let plan = crate::spec::process("process", &process)?;
     let linux = spec.linux().as_ref();
+    let plan = crate::spec::further_process("process", &process, linux)?;
     let namespaces = namespaces_of(&spec);
     let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
     let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
@@ -112,6 +112,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
             stdio,
             preserve: preserve_descriptors,
             dies_with_parent: false,
+            start_hooks: None,
         },
         target: &target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
@@ -150,6 +151,6 @@ fn namespaces_of(spec: &Spec) -> CloneFlags {
     let list = spec.linux().iter().filter_map(|linux| linux.namespaces().as_ref()).flatten();
     // The specification's numbers are the kernel's flags.
     list.fold(CloneFlags::empty(), |flags, namespace| {
-        flags | CloneFlags::from_bits_truncate(namespace.typ() as i32)
+        flags | CloneFlags::from_bits_retain(namespace.typ() as i32)
     })
 }

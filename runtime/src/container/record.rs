@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Id, Status};
 use crate::cgroup::is_frozen;
 use crate::error::{Error, Result};
+use crate::hooks::Hooks;
 use crate::process;
 
 /// The version that this program writes; a newer one is refused.
@@ -48,6 +49,9 @@ pub struct Record {
     pub pid: i32,
     /// The start time of that process, in clock ticks since boot.
     pub start_time: u64,
+    /// Hooks that run later: at its start and after its end.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     /// Annotations of its config.json.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -96,6 +100,11 @@ impl Folder {
             Err(Errno::EXIST) => Err(Error::ContainerExists { id: id.to_string() }),
             Err(errno) => Err(Error::system("create", path.to_string_lossy())(errno)),
         }
+    }
+
+    /// The container's name.
+    pub fn id(&self) -> &Id {
+        &self.id
     }
 
     /// Keeps other verbs away while this one changes the container; released when dropped.
@@ -193,6 +202,11 @@ impl Record {
             boot: process::boot_id()?,
             pid: 0,
             start_time: 0,
+            hooks: Hooks {
+                poststart: plan.hooks.poststart.clone(),
+                poststop: plan.hooks.poststop.clone(),
+                ..Hooks::default()
+            },
             annotations: BTreeMap::new(),
             clamped: Vec::new(),
         })
@@ -241,6 +255,7 @@ mod tests {
             boot: process::boot_id().unwrap(),
             pid: 0,
             start_time: 0,
+            hooks: Hooks::default(),
             annotations: BTreeMap::new(),
             clamped: Vec::new(),
         }

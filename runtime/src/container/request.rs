@@ -26,6 +26,9 @@ pub struct CreateRequest {
     pub pid_file: Option<PathBuf>,
     /// Give the container a session keyring of its own (runc's default).
     pub new_keyring: bool,
+    /// Change the root without pivot_root, for a host whose root is an initramfs. Less safe: see
+    /// [`crate::rootfs::Root::change_without_pivot`].
+    pub no_pivot: bool,
     /// Who may start it.
     pub gate: Gate,
     /// Kill its first process when ours ends in whatever way: for a container that is somebody's foreground.

@@ -8,7 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::error::{Error, Result};
 
 /// All lines in one write: the kernel takes a map once.
-pub(super) fn write_id_map(pid: i32, name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
+pub(crate) fn write_id_map(pid: i32, name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
     let line = |mapping: &LinuxIdMapping| {
         format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size())
     };

@@ -1,6 +1,6 @@
 //! `start`: lets a created container through its gate.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
@@ -8,10 +8,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::record::{Folder, observe};
-use super::{Id, Status};
+use super::{Id, State, Status};
 use crate::error::{Error, Result};
 use crate::fault;
+use crate::hooks::{self, Point, Surroundings};
 use crate::init::Failure;
+use crate::process;
 
 /// The byte that lets a container through.
 const GO: &[u8] = b"s";
@@ -37,7 +39,10 @@ pub fn start(state_root: &Path, id: &Id) -> Result<()> {
     let mut message = [0; 4096];
     match rustix::io::read(&answer, &mut message) {
         // Executed: its end of the gate closed by itself.
-        Ok(0) | Err(Errno::AGAIN) => Ok(()),
+        Ok(0) | Err(Errno::AGAIN) => match observed.process {
+            Some(first) => run_poststart(&folder, &first),
+            None => Ok(()),
+        },
         Ok(length) if &message[..length] == GO => Err(Error::Vanished { stage: "its start" }),
         Ok(length) => match Failure::decode(&message[..length]) {
             Some(failure) => Err(failure.into()),
@@ -45,6 +50,21 @@ pub fn start(state_root: &Path, id: &Id) -> Result<()> {
         },
         Err(errno) => Err(Error::system("read from", "the container's gate")(errno)),
     }
+}
+
+/// Runs the hooks that follow the start; where one fails the container ends (runtime-spec, "Lifecycle", step 10).
+pub(super) fn run_poststart(folder: &Folder, first: &OwnedFd) -> Result<()> {
+    let Some(record) = folder.read()?.filter(|record| !record.hooks.poststart.is_empty()) else {
+        return Ok(());
+    };
+    let hooks = record.hooks.poststart.clone();
+    let state = State::of(folder.id(), record, Status::Running);
+    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+    hooks::run(Point::Poststart, &hooks, &state, surroundings).map_err(|failure| {
+        // Fails only when it has ended already.
+        let _ = process::signal(first.as_fd(), process::Signal::KILL);
+        failure.into()
+    })
 }
 
 /// Waits until the container has closed its end: by executing its command, or by ending.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::record::{Folder, observe};
+use super::record::{Folder, Record, observe};
 use super::{Id, Status};
 use crate::error::{Error, Result};
 
 /// The state document: the specification's, with what runc adds, and what we clamped.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
     /// Version of the specification.
@@ -46,16 +46,45 @@ pub fn state(state_root: &Path, id: &Id) -> Result<State> {
     };
     let status = observe(&folder, Some(&record))?.status;
     let pid = if status.can_kill() { record.pid } else { 0 };
-    Ok(State {
-        oci_version: record.oci_version,
-        id: id.to_string(),
-        pid,
-        status,
-        bundle: record.bundle,
-        rootfs: record.rootfs,
-        created: record.created,
-        annotations: record.annotations,
-        owner: String::new(),
-        clamped: record.clamped,
-    })
+    Ok(State { pid, ..State::of(id, record, status) })
+}
+
+impl State {
+    /// The state of a container as its record has it.
+    pub(super) fn of(id: &Id, record: Record, status: Status) -> State {
+        State {
+            oci_version: record.oci_version,
+            id: id.to_string(),
+            pid: record.pid,
+            status,
+            bundle: record.bundle,
+            rootfs: record.rootfs,
+            created: record.created,
+            annotations: record.annotations,
+            owner: String::new(),
+            clamped: record.clamped,
+        }
+    }
+
+    /// What a hook in the container's namespaces is told: the pid is the one that it sees itself.
+    pub(crate) fn seen_from_inside(&self, status: Status) -> State {
+        State { pid: rustix::process::getpid().as_raw_nonzero().get(), status, ..self.clone() }
+    }
+
+    /// A state for tests.
+    #[cfg(test)]
+    pub(crate) fn example() -> State {
+        State {
+            oci_version: "1.2.0".to_owned(),
+            id: "x".to_owned(),
+            pid: 1,
+            status: Status::Creating,
+            bundle: "/".into(),
+            rootfs: "/".into(),
+            created: String::new(),
+            annotations: BTreeMap::new(),
+            owner: String::new(),
+            clamped: Vec::new(),
+        }
+    }
 }

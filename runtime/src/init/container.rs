@@ -12,10 +12,12 @@ use rustix::mount::MountAttrFlags;
 
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
-use super::protocol::ChildEnd;
+use super::protocol::{ChildEnd, Failure};
 use super::{Step, StepFailure, sysctl, terminal};
 use crate::cgroup::Entrance;
+use crate::container::{State, Status};
 use crate::fault;
+use crate::hooks::{self, Point, Surroundings};
 use crate::namespaces::{self, Opened, from_nix};
 use crate::network::bring_up_loopback;
 use crate::rootfs::{self, CgroupView, HostNull, Mounted, Root, Sources};
@@ -46,6 +48,10 @@ pub struct ContainerChild<'a> {
     pub keyring: Option<CString>,
     /// Where to wait for the start.
     pub gate: StartGate,
+    /// Change the root without pivot_root.
+    pub no_pivot: bool,
+    /// What hooks are told of the container, but for its pid.
+    pub state: &'a State,
 }
 
 impl Child for ContainerChild<'_> {
@@ -54,6 +60,7 @@ impl Child for ContainerChild<'_> {
         enter_cgroups(self.entrance)?;
         self.enter_namespaces(channel)?;
         self.lead_session()?;
+        let labels = self.process.open_labels()?;
         name_host(self.plan.hostname.as_deref(), self.plan.domainname.as_deref())?;
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWNET) {
             bring_up_loopback().map_err(StepFailure::of(Step::Loopback, "the loopback device"))?;
@@ -61,7 +68,9 @@ impl Child for ContainerChild<'_> {
         fault::child(30)?;
 
         let null = self.host_null()?;
-        let root = Root::attach(self.sources.root.as_fd(), &self.plan.root)?;
+        // Hooks look for the root where config.json says it is.
+        let place = self.plan.hooks.see_root().then_some(&*self.plan.root.path);
+        let root = Root::attach(self.sources.root.as_fd(), &self.plan.root, place)?;
         fault::child(31)?;
         let mut mounted = rootfs::mount_all(&root, &self.plan.mounts, &self.sources.binds, &self.cgroups)?;
         fault::child(32)?;
@@ -79,13 +88,18 @@ impl Child for ContainerChild<'_> {
         )?;
         finish_read_only(&mounted)?;
         fault::child(34)?;
-        root.pivot()?;
+        self.run_hooks(channel)?;
+        if self.no_pivot {
+            root.change_without_pivot()?
+        } else {
+            root.pivot()?
+        }
         fault::child(35)?;
 
         self.process.place_stdio(terminal.as_ref())?;
         self.process.replace_host_null()?;
         fault::child(36)?;
-        self.process.hand_over(channel, &self.gate)
+        self.process.hand_over(channel, &self.gate, &labels)
     }
 }
 
@@ -133,6 +147,20 @@ impl ContainerChild<'_> {
     fn lead_session(&self) -> Result<(), StepFailure> {
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
         self.keyring.as_deref().map_or(Ok(()), join_keyring)
+    }
+
+    /// Those that run between the mounts and the change of the root: first the creator's, then ours.
+    fn run_hooks(&self, channel: &ChildEnd) -> Result<(), FailureReport> {
+        if self.plan.hooks.run_by_creator() {
+            channel.run_hooks()?;
+        }
+        let own = &self.plan.hooks.create_container;
+        if !own.is_empty() {
+            let state = self.state.seen_from_inside(Status::Creating);
+            let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+            hooks::run(Point::CreateContainer, own, &state, surroundings).map_err(Failure::Hook)?;
+        }
+        Ok(())
     }
 
     fn host_null(&self) -> Result<Option<HostNull>, StepFailure> {

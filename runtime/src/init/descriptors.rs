@@ -6,7 +6,10 @@ use super::{Step, StepFailure};
 use crate::sys::fd::close_except;
 
 /// Closes everything from `first` on, except `kept`. Owners of what is closed must not be used or dropped afterwards.
-pub(super) fn close_others(first: RawFd, kept: [Option<BorrowedFd<'_>>; 2]) -> Result<(), StepFailure> {
-    let mut numbers = kept.map(|kept| kept.map_or(RawFd::MAX, |kept| kept.as_raw_fd()));
+pub(super) fn close_others<'a>(
+    first: RawFd,
+    kept: impl Iterator<Item = BorrowedFd<'a>>,
+) -> Result<(), StepFailure> {
+    let mut numbers: Vec<RawFd> = kept.map(|kept| kept.as_raw_fd()).collect();
     close_except(first, &mut numbers).map_err(StepFailure::of(Step::Descriptors, "descriptors"))
 }

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::container::{become_root, enter_cgroups, join_keyring};
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
-use super::{Step, StepFailure, terminal};
+use super::{Step, StepFailure, scheduling, terminal};
 use crate::cgroup::Entrance;
 use crate::namespaces::from_nix;
 
@@ -35,11 +35,15 @@ pub struct EnteringChild<'a> {
 impl Child for EnteringChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
+        let labels = self.process.open_labels()?;
+        scheduling::run_on(self.process.plan.exec_affinity.initial.as_deref())?;
         enter_cgroups(self.entrance)?;
+        scheduling::run_on(self.process.plan.exec_affinity.last.as_deref())?;
         if !self.process.plan.terminal {
             self.process.place_stdio(None)?;
         }
-        self.process.close_others(channel.handle(), Some(self.target.as_fd()))?;
+        let kept = labels.iter().map(|label| label.file().as_fd()).chain([self.target.as_fd()]);
+        self.process.close_others(channel.handle(), kept)?;
         self.join()?;
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
         join_keyring(&self.keyring)?;
@@ -55,7 +59,7 @@ impl Child for EnteringChild<'_> {
             self.process.place_stdio(Some(&slave))?;
         }
         self.process.replace_host_null()?;
-        self.process.hand_over(channel, &StartGate::Channel)
+        self.process.hand_over(channel, &StartGate::Channel, &labels)
     }
 }
 

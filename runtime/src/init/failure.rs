@@ -67,6 +67,10 @@ steps! {
     Loopback = "bring up",
     /// A resource limit.
     Limit = "set the limit",
+    /// Scheduling.
+    Schedule = "set",
+    /// A label of a security module.
+    Label = "set",
     /// Users and groups.
     User = "set",
     /// Capability sets.

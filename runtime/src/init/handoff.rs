@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use oci_spec::runtime::Hook;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -13,11 +14,13 @@ use super::credentials;
 use super::descriptors::close_others;
 use super::launch::FailureReport;
 use super::protocol::{ChildEnd, CommandFailure, Failure};
-use super::{Step, StepFailure};
-use crate::container::Stdio;
+use super::{Step, StepFailure, scheduling};
+use crate::container::{State, Status, Stdio};
 use crate::fault;
+use crate::hooks::{self, Point, Surroundings};
 use crate::rootfs;
 use crate::security::capabilities::CapabilityPlan;
+use crate::security::labels::Pending;
 use crate::security::rlimits::Rlimits;
 use crate::security::seccomp::Program;
 use crate::security::user;
@@ -44,6 +47,17 @@ pub struct PreparedProcess<'a> {
     pub dies_with_parent: bool,
     /// The compiled system call filter.
     pub filter: Option<Program>,
+    /// What runs in the container right before the command.
+    pub start_hooks: Option<StartHooks<'a>>,
+}
+
+/// The hooks at [`Point::StartContainer`].
+#[derive(Debug)]
+pub struct StartHooks<'a> {
+    /// Their list.
+    pub hooks: &'a [Hook],
+    /// What they are told of the container, but for its pid.
+    pub state: &'a State,
 }
 
 /// Where the process waits before it runs the command.
@@ -110,21 +124,26 @@ impl PreparedProcess<'_> {
     ///
     /// Nothing of the host may be open when the working directory is entered or foreign code is near
     /// (CVE-2024-21626): a path through /proc/self/fd would lead there.
-    pub(super) fn close_others(
+    pub(super) fn close_others<'a>(
         &self,
-        channel: BorrowedFd<'_>,
-        kept: Option<BorrowedFd<'_>>,
+        channel: BorrowedFd<'a>,
+        kept: impl Iterator<Item = BorrowedFd<'a>>,
     ) -> Result<(), StepFailure> {
-        close_others(first_free(self.preserve), [Some(channel), kept])
+        close_others(first_free(self.preserve), kept.chain([channel]))
+    }
+
+    /// Opens the files of the thread's labels, while the host's /proc is there.
+    pub(super) fn open_labels(&self) -> Result<Vec<Pending>, StepFailure> {
+        self.plan.labels.open().map_err(StepFailure::of(Step::Label, "the label of the process"))
     }
 
     /// Becomes the process that the plan describes, reports readiness, waits at the gate and executes the command.
     ///
     /// The process is in its namespaces, its root and its cgroup, and has its standard streams. This never returns:
     /// descriptors of ours are closed here by number, so no owner of one may be used or dropped afterwards.
-    pub(super) fn hand_over(&self, channel: &ChildEnd, gate: &StartGate) -> ! {
-        let failure = match self.prepare(channel, gate) {
-            Ok(found) => match self.pass(channel, gate, &found) {
+    pub(super) fn hand_over(&self, channel: &ChildEnd, gate: &StartGate, labels: &[Pending]) -> ! {
+        let failure = match self.prepare(channel, gate, labels) {
+            Ok(found) => match self.pass(channel, gate, labels, &found) {
                 Ok(never) => match never {},
                 Err(FailureReport(failure)) => {
                     if let StartGate::Fifo(fifo) = gate {
@@ -141,13 +160,20 @@ impl PreparedProcess<'_> {
     }
 
     /// Everything up to the gate; finds the file to execute.
-    fn prepare(&self, channel: &ChildEnd, gate: &StartGate) -> Result<Found, FailureReport> {
+    fn prepare(
+        &self,
+        channel: &ChildEnd,
+        gate: &StartGate,
+        labels: &[Pending],
+    ) -> Result<Found, FailureReport> {
         let plan = self.plan;
         let kept = match gate {
             StartGate::Channel => None,
             StartGate::Fifo(fifo) => Some(fifo.as_fd()),
         };
-        self.close_others(channel.handle(), kept)?;
+        let labels = labels.iter().map(|label| label.file().as_fd());
+        self.close_others(channel.handle(), labels.chain(kept))?;
+        scheduling::apply(plan)?;
         self.limits.apply().map_err(|(resource, errno)| StepFailure {
             step: Step::Limit,
             object: format!("{resource:?}"),
@@ -158,6 +184,10 @@ impl PreparedProcess<'_> {
         self.capabilities.drop_bounding().map_err(failed("the bounding set"))?;
         self.capabilities.keep_over_setuid().map_err(failed("keeping capabilities"))?;
         let entered = enter_directory(plan)?;
+        if entered {
+            // Before the filter, which may forbid what that takes.
+            prove_inside(plan)?;
+        }
         credentials::become_user(plan.uid, plan.gid, &plan.additional_gids)?;
         fault::child(41)?;
         if !plan.no_new_privileges {
@@ -171,8 +201,8 @@ impl PreparedProcess<'_> {
         if !entered {
             // Closed to root without capabilities over files, open to the user himself, as on some network shares.
             change_directory(plan)?;
+            prove_inside(plan)?;
         }
-        prove_inside(plan)?;
         if self.dies_with_parent {
             // After the last change of credentials, which clears it; a parent that is gone already is noticed at
             // the gate, which is its end of the channel.
@@ -188,10 +218,28 @@ impl PreparedProcess<'_> {
     }
 
     /// Through the gate to the command.
-    fn pass(&self, channel: &ChildEnd, gate: &StartGate, found: &Found) -> Result<Infallible, FailureReport> {
+    fn pass(
+        &self,
+        channel: &ChildEnd,
+        gate: &StartGate,
+        labels: &[Pending],
+        found: &Found,
+    ) -> Result<Infallible, FailureReport> {
         channel.wait_start()?;
         if let StartGate::Fifo(fifo) = gate {
             wait_at(fifo)?;
+        }
+        if let Some(StartHooks { hooks, state }) = &self.start_hooks {
+            // Without variables of their own they have the command's, as with runc.
+            let variables =
+                self.plan.env.iter().chain(&found.home).filter_map(|variable| variable.to_str().ok());
+            let variables: Vec<_> = variables.filter_map(|variable| variable.split_once('=')).collect();
+            let surroundings = Surroundings { environment: Some(&variables), directory: None };
+            let state = state.seen_from_inside(Status::Created);
+            hooks::run(Point::StartContainer, hooks, &state, surroundings).map_err(Failure::Hook)?;
+        }
+        for label in labels {
+            label.write().map_err(StepFailure::of(Step::Label, format!("the label {:?}", label.text())))?;
         }
         self.execute(found)
     }

@@ -119,11 +119,20 @@ impl Launched {
     }
 
     /// Follows the child until it is ready.
-    pub(crate) fn wait_ready(mut self) -> Result<Ready> {
+    pub(crate) fn wait_ready(self) -> Result<Ready> {
+        self.wait_ready_with(|_| Ok(()))
+    }
+
+    /// Follows the child until it is ready; `hooks` are run with its pid when it waits for them.
+    pub(crate) fn wait_ready_with(mut self, mut hooks: impl FnMut(i32) -> Result<()>) -> Result<Ready> {
         loop {
             match self.channel().receive()? {
                 FromChild::Console(master) => self.console = Some(master),
                 FromChild::Born(pidfd) => self.replace(pidfd)?,
+                FromChild::HooksDue => {
+                    hooks(self.pid)?;
+                    self.channel().hooks_done()?;
+                }
                 FromChild::Failed(failure) => return Err(failure.into()),
                 FromChild::Gone => return Err(Error::Vanished { stage: "its set-up" }),
                 FromChild::Ready => {

@@ -23,13 +23,14 @@ mod handoff;
 mod launch;
 mod pause;
 mod protocol;
+mod scheduling;
 mod sysctl;
 mod terminal;
 
 pub use container::ContainerChild;
 pub use enter::EnteringChild;
 pub use failure::{Step, StepFailure};
-pub use handoff::{PreparedProcess, StartGate};
+pub use handoff::{PreparedProcess, StartGate, StartHooks};
 pub(crate) use launch::Ready;
 pub use launch::{Child, ChildEndHandle, FailureReport, Kinship, Launched, launch};
 pub use pause::PauseChild;

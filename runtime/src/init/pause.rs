@@ -54,7 +54,7 @@ impl Child for PauseChild<'_> {
         sysctl::write(self.sysctls)?;
         self.enter_empty_root()?;
         // Standard streams included: it has nothing to say.
-        close_others(0, [Some(channel.handle()), Some(self.program.as_fd())])?;
+        close_others(0, [channel.handle(), self.program.as_fd()].into_iter())?;
         self.give_up_privileges()?;
         self.bind_to_parent()?;
         channel.ready()?;
@@ -78,7 +78,7 @@ impl PauseChild<'_> {
     fn enter_empty_root(&self) -> Result<(), StepFailure> {
         let propagation = Propagation { kind: libc::MS_PRIVATE, recursive: true };
         let plan = RootPlan { path: PathBuf::new(), readonly: true, propagation };
-        Root::attach(self.root.as_fd(), &plan)?.pivot()
+        Root::attach(self.root.as_fd(), &plan, None)?.pivot()
     }
 
     fn give_up_privileges(&self) -> Result<(), StepFailure> {

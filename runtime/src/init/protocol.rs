@@ -15,14 +15,18 @@ use rustix::net::{
 
 use super::{Step, StepFailure};
 use crate::error::{Error, Result};
+use crate::hooks::HookFailure;
 
 const IDS_MAPPED: u8 = b'i';
 const START: u8 = b's';
 const READY: u8 = b'r';
 const CONSOLE: u8 = b'c';
 const BORN: u8 = b'b';
+const HOOKS_DUE: u8 = b'h';
+const HOOKS_DONE: u8 = b'd';
 const FAILED_STEP: u8 = b'f';
 const FAILED_COMMAND: u8 = b'x';
+const FAILED_HOOK: u8 = b'k';
 /// Longest message: a failure with a path in it.
 const LONGEST: usize = 4096;
 
@@ -33,6 +37,8 @@ pub(crate) enum Failure {
     Step(StepFailure),
     /// The command cannot be run.
     Command(CommandFailure),
+    /// A hook failed.
+    Hook(HookFailure),
 }
 
 /// Why a command cannot be run.
@@ -73,10 +79,17 @@ impl From<StepFailure> for Failure {
     }
 }
 
+impl From<HookFailure> for Failure {
+    fn from(failure: HookFailure) -> Failure {
+        Failure::Hook(failure)
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         let CommandFailure { reason, command } = match failure {
             Failure::Step(failure) => return Error::Step(failure),
+            Failure::Hook(failure) => return Error::Hook(failure),
             Failure::Command(failure) => failure,
         };
         let words = match reason {
@@ -105,6 +118,11 @@ impl Failure {
                 bytes.extend(failure.encode());
                 bytes
             }
+            Failure::Hook(failure) => {
+                let mut bytes = vec![FAILED_HOOK];
+                bytes.extend(failure.encode());
+                bytes
+            }
             Failure::Command(failure) => {
                 let mut bytes = vec![FAILED_COMMAND, failure.reason as u8];
                 let command = failure.command.as_bytes();
@@ -118,6 +136,7 @@ impl Failure {
     pub(crate) fn decode(message: &[u8]) -> Option<Failure> {
         match message {
             [FAILED_STEP, rest @ ..] => StepFailure::decode(rest).map(Failure::Step),
+            [FAILED_HOOK, rest @ ..] => HookFailure::decode(rest).map(Failure::Hook),
             [FAILED_COMMAND, reason, command @ ..] => Some(Failure::Command(CommandFailure {
                 reason: *CommandReason::ALL.get(usize::from(*reason))?,
                 command: String::from_utf8_lossy(command).into_owned(),
@@ -142,6 +161,8 @@ pub(crate) enum FromChild {
     Ready,
     /// The terminal's master.
     Console(OwnedFd),
+    /// It waits for the hooks that its creator runs.
+    HooksDue,
     /// A sibling of the sender goes on in its place (joined user namespace).
     Born(OwnedFd),
     /// It gives up.
@@ -175,6 +196,11 @@ impl ParentEnd {
         self.send(IDS_MAPPED)
     }
 
+    /// The hooks that the child waits for have run.
+    pub(crate) fn hooks_done(&self) -> Result<()> {
+        self.send(HOOKS_DONE)
+    }
+
     /// The child may pass its gate.
     pub(crate) fn start(&self) -> Result<()> {
         self.send(START)
@@ -198,6 +224,7 @@ impl ParentEnd {
         Ok(match (&buffer[..length], descriptor) {
             ([], _) => FromChild::Gone,
             ([READY], _) => FromChild::Ready,
+            ([HOOKS_DUE], _) => FromChild::HooksDue,
             ([CONSOLE], Some(master)) => FromChild::Console(master),
             ([BORN], Some(pidfd)) => FromChild::Born(pidfd),
             (message, _) => match Failure::decode(message) {
@@ -235,6 +262,12 @@ impl ChildEnd {
     /// Waits until the command may run.
     pub(crate) fn wait_start(&self) -> Result<(), StepFailure> {
         self.wait(START, "the start")
+    }
+
+    /// Lets the creator run its hooks, and waits until they have run.
+    pub(crate) fn run_hooks(&self) -> Result<(), StepFailure> {
+        self.send(&[HOOKS_DUE], None, "hooks")?;
+        self.wait(HOOKS_DONE, "hooks")
     }
 
     /// Reports that all is set up.

@@ -126,6 +126,7 @@ fn create_and_follow(
         preserve_descriptors: 0,
         pid_file: None,
         new_keyring: true,
+        no_pivot: false,
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: false,

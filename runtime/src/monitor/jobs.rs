@@ -77,6 +77,7 @@ pub(super) fn create(
             preserve_descriptors: 0,
             pid_file: None,
             new_keyring: true,
+            no_pivot: false,
             gate: Gate::Held,
             dies_with_creator: true,
             as_sibling: true,
@@ -163,7 +164,7 @@ pub(super) fn remove(
     Worker::start(&[], || {
         let removed = match kind {
             Kind::Container => match id.parse::<Id>() {
-                Ok(id) => container::delete(state_root, &id, true),
+                Ok(id) => container::delete(state_root, &id, true).map(drop),
                 // It was never made.
                 Err(_) => Ok(()),
             },

@@ -12,7 +12,9 @@
 //! - no mount of the container is ever visible outside its mount namespace.
 
 mod cgroups;
+mod copy_up;
 mod devices;
+mod id_map;
 mod masks;
 mod mounts;
 pub mod options;

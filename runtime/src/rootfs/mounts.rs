@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
 
 use super::sources::Bind;
-use super::{CgroupView, Root, target};
+use super::{CgroupView, Root, copy_up, target};
 use crate::init::{Step, StepFailure};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{MountAttributes, mount_setattr};
@@ -107,8 +107,12 @@ fn one(
         (MountKind::Cgroup, None) => cgroups.mount(mount, place.as_fd()).map_err(failed)?,
         (MountKind::Filesystem { filesystem, source }, None) => {
             let later = mount.options.readonly() && written_by_us(filesystem, &mount.destination);
-            let made = make(filesystem, source, mount, later, &mut mounted.spent).map_err(failed)?;
+            let made =
+                make(filesystem, source, mount, place.as_fd(), later, &mut mounted.spent).map_err(failed)?;
             set_recursive(made.as_fd(), mount).map_err(failed)?;
+            if mount.options.copy_up {
+                copy_up::copy(place.as_fd(), made.as_fd()).map_err(failed)?;
+            }
             attach(made.as_fd(), place.as_fd()).map_err(failed)?;
             mounted.has_devpts |= filesystem == "devpts" && mount.destination == Path::new("/dev/pts");
             if later { mounted.later_read_only.push(made) } else { mounted.spent.put(made) }
@@ -124,11 +128,12 @@ fn written_by_us(filesystem: &str, destination: &Path) -> bool {
     filesystem == "tmpfs" || destination == Path::new("/dev")
 }
 
-/// A new file system, detached.
+/// A new file system for a place, detached.
 fn make(
     filesystem: &str,
     source: &str,
     mount: &MountPlan,
+    place: BorrowedFd<'_>,
     later_read_only: bool,
     spent: &mut Spent,
 ) -> Result<OwnedFd, Errno> {
@@ -138,6 +143,11 @@ fn make(
     let kernel_made = matches!(filesystem, "proc" | "sysfs" | "mqueue" | "devpts" | "tmpfs");
     if mount.options.readonly() && !kernel_made {
         rustix::mount::fsconfig_set_flag(&context, "ro")?;
+    }
+    // As with runc, a tmpfs looks like the folder that it covers unless told otherwise.
+    if filesystem == "tmpfs" && !mount.options.data.iter().any(|(key, _)| key == "mode") {
+        let mode = rustix::fs::fstat(place)?.st_mode & 0o7777;
+        rustix::mount::fsconfig_set_string(&context, "mode", format!("{mode:o}"))?;
     }
     for (key, value) in &mount.options.data {
         match value {

@@ -16,6 +16,10 @@ pub struct MountOptions {
     pub propagations: Vec<Propagation>,
     /// `bind`, or with `Some(true)` `rbind`.
     pub bind: Option<bool>,
+    /// `idmap`, or with `Some(true)` `ridmap`.
+    pub id_map: Option<bool>,
+    /// `tmpcopyup`: what the place holds is copied into the tmpfs.
+    pub copy_up: bool,
     /// Options of the file system: flags without value, and values.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -56,9 +60,10 @@ fn apply(options: &mut MountOptions, word: &str) -> Result<(), String> {
         "sync" | "dirsync" | "mand" | "lazytime" | "iversion" | "silent" => {
             options.data.push((word.to_owned(), None));
         }
-        "remount" | "tmpcopyup" | "idmap" | "ridmap" => {
-            return Err(format!("mount option {word:?} is not supported"));
-        }
+        "idmap" => options.id_map = Some(options.id_map.unwrap_or(false)),
+        "ridmap" => options.id_map = Some(true),
+        "tmpcopyup" => options.copy_up = true,
+        "remount" => return Err(format!("mount option {word:?} is not supported")),
         "" => return Err("empty mount option".to_owned()),
         word if word.contains(['\0', '\n']) => return Err("control character in mount option".to_owned()),
         // One value is one call with at most 255 bytes; several layers of an overlay are several calls.
@@ -186,7 +191,7 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_with_its_place() {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        assert_eq!(parse(&words(&["ro", "tmpcopyup"])).unwrap_err().0, 1);
+        assert_eq!(parse(&words(&["ro", "remount"])).unwrap_err().0, 1);
         assert!(parse(&words(&[""])).is_err());
         assert!(parse(&words(&[&format!("context={}", "a".repeat(256))])).is_err());
     }

@@ -3,14 +3,15 @@
 //! Each gets its attributes and propagation while nobody can see it, so there is no moment in which a read-only
 //! bind can be written, and the child needs no host path: it may have no right to walk one (user namespaces).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType};
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
+use super::id_map;
 use crate::error::{Error, Result};
-use crate::spec::plan::{MountKind, Plan, Propagation};
+use crate::spec::plan::{IdMap, MountKind, Plan, Propagation};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
 /// The detached mounts of a container.
@@ -45,10 +46,14 @@ impl Sources {
         mount_setattr(root.as_fd(), &attributes, inherited.is_some())
             .map_err(Error::system("set the propagation of", plan.root.path.to_string_lossy()))?;
         let mut binds = Vec::with_capacity(plan.mounts.len());
+        let mut id_maps = Vec::new();
         for (index, mount) in plan.mounts.iter().enumerate() {
             binds.push(match &mount.kind {
                 MountKind::Bind { source, recursive } => {
                     let tree = clone_tree(&format!("mounts[{index}].source"), source, *recursive)?;
+                    if let Some(map) = &mount.id_map {
+                        set_id_map(&tree, map, &mut id_maps)?;
+                    }
                     set_attributes(&tree, mount, *recursive, inherited)
                         .map_err(Error::system("set the mount options of", source.to_string_lossy()))?;
                     let stat = rustix::fs::fstat(&tree)
@@ -82,6 +87,22 @@ fn clone_tree(field: &str, path: &Path, recursive: bool) -> Result<OwnedFd> {
         path: field.to_owned(),
         reason: format!("cannot bind {}: {errno}", path.display()),
     })
+}
+
+/// Gives a tree other owners; `made` holds the namespaces of mappings seen before, for most mounts have the same.
+fn set_id_map<'a>(tree: &OwnedFd, map: &'a IdMap, made: &mut Vec<(&'a IdMap, OwnedFd)>) -> Result<()> {
+    let same = |one: &IdMap| one.users == map.users && one.groups == map.groups;
+    if !made.iter().any(|(known, _)| same(known)) {
+        made.push((map, id_map::namespace(map)?));
+    }
+    let Some((_, namespace)) = made.iter().find(|(known, _)| same(known)) else { return Ok(()) };
+    let attributes = MountAttributes {
+        set: u64::from(MountAttrFlags::MOUNT_ATTR_IDMAP.bits()),
+        user_namespace: namespace.as_raw_fd() as u64,
+        ..Default::default()
+    };
+    mount_setattr(tree.as_fd(), &attributes, map.recursive)
+        .map_err(Error::system("map the ids of", "a bind mount (does its file system support that?)"))
 }
 
 fn set_attributes(

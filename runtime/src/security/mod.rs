@@ -6,6 +6,7 @@
 
 pub mod capabilities;
 pub mod defaults;
+pub mod labels;
 mod notice;
 pub mod own_executable;
 pub mod rlimits;

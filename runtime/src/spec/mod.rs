@@ -4,10 +4,11 @@ pub mod defaults;
 pub mod from_image;
 mod json_place;
 mod load;
+pub(crate) mod number_list;
 pub mod plan;
 mod template;
 mod validate;
 
 pub use load::{load, parse_process, parse_spec};
 pub use template::template;
-pub use validate::{container, process, sysctl};
+pub use validate::{container, further_process, process, sysctl};

@@ -7,8 +7,11 @@ use oci_spec::runtime::{
     LinuxCapabilities, LinuxDeviceType, LinuxIdMapping, LinuxResources, LinuxSeccomp, PosixRlimit,
 };
 
+use crate::hooks::Hooks;
 use crate::namespaces::Namespaces;
 use crate::rootfs::options::MountOptions;
+use crate::security::labels::Labels;
+use crate::sys::scheduling::SchedulerAttributes;
 
 /// A whole container.
 #[derive(Debug)]
@@ -39,12 +42,18 @@ pub struct Plan {
     pub readonly_paths: Vec<PathBuf>,
     /// Kernel parameters: path below /proc/sys, and value.
     pub sysctls: Vec<Sysctl>,
+    /// Clocks of a new time namespace, in the kernel's lines (time_namespaces(7)).
+    pub time_offsets: String,
     /// Limits.
     pub resources: Option<LinuxResources>,
     /// The asked cgroup, never empty.
     pub cgroups_path: Option<PathBuf>,
+    /// Programs to run at points of its life.
+    pub hooks: Hooks,
     /// The system call filter.
     pub seccomp: Option<LinuxSeccomp>,
+    /// What was asked for and means nothing, in words.
+    pub notes: Vec<String>,
 }
 
 /// A process to run, as the first of a container or by exec.
@@ -76,6 +85,36 @@ pub struct ProcessPlan {
     pub no_new_privileges: bool,
     /// Preference of the out-of-memory killer.
     pub oom_score_adj: Option<i32>,
+    /// Scheduling policy.
+    pub scheduler: Option<SchedulerAttributes>,
+    /// Class and level of its disk access, as ioprio_set(2) takes them.
+    pub io_priority: Option<u16>,
+    /// Processors of a process that joins a container.
+    pub exec_affinity: ExecAffinity,
+    /// The container's personality, as personality(2) takes it.
+    pub personality: Option<u32>,
+    /// The container's memory policy.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Labels of security modules.
+    pub labels: Labels,
+}
+
+/// Processors by number: before the process enters the container's cgroup, and after.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecAffinity {
+    /// Before.
+    pub initial: Option<Vec<u32>>,
+    /// After.
+    pub last: Option<Vec<u32>>,
+}
+
+/// Where memory is taken from, as set_mempolicy(2) takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// Mode and flags.
+    pub mode: u32,
+    /// A bit for each node.
+    pub nodes: Vec<u64>,
 }
 
 /// The root file system.
@@ -107,6 +146,19 @@ pub struct MountPlan {
     pub kind: MountKind,
     /// How.
     pub options: MountOptions,
+    /// Other owners of what a bind shows.
+    pub id_map: Option<IdMap>,
+}
+
+/// The ids of an id-mapped mount (mount_setattr(2)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// Users.
+    pub users: Vec<LinuxIdMapping>,
+    /// Groups.
+    pub groups: Vec<LinuxIdMapping>,
+    /// Also for all mounts below.
+    pub recursive: bool,
 }
 
 /// What is mounted.

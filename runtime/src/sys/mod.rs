@@ -9,6 +9,7 @@ pub mod memory;
 pub mod mount;
 pub mod pause;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 
 use rustix::io::Errno;

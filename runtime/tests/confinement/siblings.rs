@@ -37,6 +37,7 @@ fn create(bundle: &Bundle) -> String {
         preserve_descriptors: 0,
         pid_file: None,
         new_keyring: true,
+        no_pivot: false,
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: true,

@@ -5,8 +5,11 @@
 //! the device rules alone. A field that the machine cannot honour is an error, as somebody relies on it; only what
 //! the kernel itself has given up is left out with a [`Notice`].
 
+mod check;
 mod version1;
 mod version2;
+
+pub use check::check;
 
 use std::path::Path;
 
@@ -30,6 +33,7 @@ impl Cgroup {
 
     /// Applies resource limits alone: what may be changed while the container runs. Device rules stay as they are.
     pub fn limit(&self, resources: &LinuxResources) -> Result<Vec<Notice>, Error> {
+        check(resources)?;
         let mut notices = Vec::new();
         if let Some(memory) = resources.memory() {
             match self.controller("memory", "memory") {
@@ -99,10 +103,6 @@ impl Cgroup {
     fn apply_huge_pages(&self, limits: &[LinuxHugepageLimit]) -> Result<(), Error> {
         for limit in limits {
             let size = limit.page_size();
-            if size.is_empty() || !size.chars().all(|letter| letter.is_ascii_alphanumeric()) {
-                let reason = format!("{size:?} is not a page size such as 2MB");
-                return Err(Error::Invalid { setting: "hugepageLimits".to_owned(), reason });
-            }
             let Controller { version, target } = self.controller("hugetlb", "hugepageLimits")?;
             let (limit_file, reserved_file) = match version {
                 Version::One => ("limit_in_bytes", "rsvd.limit_in_bytes"),

@@ -5,9 +5,6 @@ use rustix::io::Errno;
 
 use super::{Error, Notice, Target, invalid};
 
-/// The scheduler's own bounds for `cpu.shares`; it would clamp in silence.
-const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
-
 pub(super) fn memory(
     target: &Target<'_>,
     memory: &LinuxMemory,
@@ -30,12 +27,8 @@ pub(super) fn memory(
     if let Some(limit) = memory.kernel_tcp() {
         target.set("memory.kmem.tcp.limit_in_bytes", &limit.to_string())?;
     }
-    match memory.swappiness() {
-        Some(percent @ 0..=100) => target.set("memory.swappiness", &percent.to_string())?,
-        Some(percent) => {
-            return Err(invalid("memory.swappiness", format!("{percent} is not within 0 to 100")));
-        }
-        None => {}
+    if let Some(percent) = memory.swappiness() {
+        target.set("memory.swappiness", &percent.to_string())?;
     }
     if memory.disable_oom_killer() == Some(true) {
         target.set("memory.oom_control", "1")?;
@@ -59,12 +52,6 @@ fn limit_and_swap(target: &Target<'_>, limit: Option<i64>, swap: Option<i64>) ->
     let swap = match swap {
         // Derived from the limit, not asked for: a kernel without swap accounting has nothing to set.
         Some(-1) if limit == -1 && !target.has(LIMIT_WITH_SWAP) => None,
-        Some(swap) if swap != -1 && (limit == -1 || swap < limit) => {
-            return Err(invalid(
-                "memory.swap",
-                format!("{swap} is less than memory.limit, which it includes"),
-            ));
-        }
         other => other,
     };
     let set_limit = || target.set(LIMIT, &limit.to_string());
@@ -90,20 +77,13 @@ pub(super) fn wants_cpu(cpu: &LinuxCpu) -> bool {
         || cpu.realtime_runtime().is_some()
 }
 
-/// Shares, where 0 means unset, within the kernel's bounds.
-pub(super) fn shares(cpu: &LinuxCpu) -> Result<Option<u64>, Error> {
-    match cpu.shares() {
-        None | Some(0) => Ok(None),
-        Some(shares) if SHARES.contains(&shares) => Ok(Some(shares)),
-        Some(shares) => Err(invalid(
-            "cpu.shares",
-            format!("{shares} is not within {} to {}", SHARES.start(), SHARES.end()),
-        )),
-    }
+/// Shares, where 0 means unset.
+pub(super) fn shares(cpu: &LinuxCpu) -> Option<u64> {
+    cpu.shares().filter(|shares| *shares != 0)
 }
 
 pub(super) fn cpu(target: &Target<'_>, cpu: &LinuxCpu) -> Result<(), Error> {
-    if let Some(shares) = shares(cpu)? {
+    if let Some(shares) = shares(cpu) {
         target.set("cpu.shares", &shares.to_string())?;
     }
     if let Some(period) = cpu.realtime_period().filter(|period| *period != 0) {

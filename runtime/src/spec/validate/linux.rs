@@ -1,5 +1,6 @@
 //! Namespaces, id mappings, names, devices and the cgroup.
 
+use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 
 use nix::sched::CloneFlags;
@@ -7,7 +8,7 @@ use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxIdMapping, LinuxNamespaceTy
 
 use super::{container_path, invalid, missing, refuse_if, text};
 use crate::error::{Error, Result};
-use crate::namespaces::Namespaces;
+use crate::namespaces::{NEW_TIME, Namespaces};
 use crate::spec::plan::DevicePlan;
 
 /// Refuses by name what this runtime does not do.
@@ -17,9 +18,6 @@ pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|map| !map.is_empty())),
         ("linux.mountLabel", filled(linux.mount_label())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
-        ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|map| !map.is_empty())),
     ] {
         refuse_if(present, name)?;
     }
@@ -42,9 +40,7 @@ pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
             LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
             LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
             LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-            LinuxNamespaceType::Time => {
-                return Err(Error::Unsupported { what: format!("config.json: {at}: the time namespace") });
-            }
+            LinuxNamespaceType::Time => NEW_TIME,
         };
         if namespaces.has(kind) {
             return Err(invalid(&format!("{at}.type"), "this namespace is given twice".to_owned()));
@@ -76,6 +72,27 @@ pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
     Ok(namespaces)
 }
 
+/// The lines for `timens_offsets`: a clock, seconds, nanoseconds.
+pub(super) fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<String> {
+    let mut lines = String::new();
+    let offsets: BTreeMap<_, _> = linux.time_offsets().iter().flatten().collect();
+    for (clock, offset) in offsets {
+        let at = format!("linux.timeOffsets[{clock:?}]");
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(invalid(&at, "only the clocks monotonic and boottime can be set apart".to_owned()));
+        }
+        if !namespaces.create.contains(NEW_TIME) {
+            return Err(invalid(&at, "it needs a new time namespace".to_owned()));
+        }
+        let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        if nanoseconds >= 1_000_000_000 {
+            return Err(invalid(&format!("{at}.nanosecs"), "it is a second or more".to_owned()));
+        }
+        lines.push_str(&format!("{clock} {seconds} {nanoseconds}\n"));
+    }
+    Ok(lines)
+}
+
 /// The mappings of a new user namespace: there, complete, and without overlap.
 pub(super) fn id_mappings(
     linux: &Linux,
@@ -95,12 +112,18 @@ pub(super) fn id_mappings(
             return Err(missing(name));
         }
         check_mapping(name, mappings)?;
+        if !mappings.iter().any(|mapping| mapping.container_id() == 0) {
+            return Err(invalid(
+                name,
+                "id 0 of the container is not mapped; setting it up needs it".to_owned(),
+            ));
+        }
     }
     // The mappings of a joined namespace exist already.
     if creates { Ok((uid, gid)) } else { Ok((Vec::new(), Vec::new())) }
 }
 
-fn check_mapping(name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
+pub(super) fn check_mapping(name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
     /// The kernel's limit (user_namespaces(7)).
     const MOST: usize = 340;
     if mappings.len() > MOST {
@@ -128,9 +151,6 @@ fn check_mapping(name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
                 return Err(invalid(&at, "it overlaps an earlier mapping".to_owned()));
             }
         }
-    }
-    if !mappings.iter().any(|mapping| mapping.container_id() == 0) {
-        return Err(invalid(name, "id 0 of the container is not mapped; setting it up needs it".to_owned()));
     }
     Ok(())
 }

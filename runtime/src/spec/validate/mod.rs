@@ -6,17 +6,19 @@
 mod linux;
 mod mounts;
 mod process;
+mod scheduling;
 mod sysctl;
 
 use std::ffi::CString;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Hook, Spec};
 
-pub use self::process::process;
+pub use self::process::{further_process, process};
 pub use self::sysctl::sysctl;
 use super::plan::{Plan, RootPlan};
 use crate::error::{Error, Result};
+use crate::hooks::{Hooks, Point};
 use crate::rootfs::options;
 
 /// Checks a container's whole specification. `bundle` is what relative host paths mean; with `root_is_passed` the
@@ -31,17 +33,17 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     ] {
         refuse_if(present, name)?;
     }
-    hooks(spec)?;
     let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     linux::refuse_unsupported(linux)?;
     let namespaces = linux::namespaces(linux)?;
     let (uid_mappings, gid_mappings) = linux::id_mappings(linux, &namespaces)?;
+    let mut notes = Vec::new();
     let asked = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     Ok(Plan {
         version: spec.version().clone(),
-        process: process("process", asked)?,
+        process: further_process("process", asked, Some(linux))?,
         root: root(spec, linux, bundle, root_is_passed)?,
-        mounts: mounts::mounts(spec, bundle)?,
+        mounts: mounts::mounts(spec, bundle, &uid_mappings, &gid_mappings, &mut notes)?,
         uid_mappings,
         gid_mappings,
         hostname: linux::name("hostname", spec.hostname(), &namespaces)?,
@@ -50,9 +52,12 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
         masked_paths: paths("linux.maskedPaths", linux.masked_paths())?,
         readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths())?,
         sysctls: sysctl::sysctls(linux, &namespaces)?,
+        time_offsets: linux::time_offsets(linux, &namespaces)?,
         resources: linux.resources().clone(),
         cgroups_path: linux::cgroups_path(linux)?,
+        hooks: hooks(spec)?,
         seccomp: linux.seccomp().clone(),
+        notes,
         namespaces,
     })
 }
@@ -69,19 +74,39 @@ fn version(version: &str) -> Result<()> {
     }
 }
 
-fn hooks(spec: &Spec) -> Result<()> {
-    let Some(hooks) = spec.hooks() else { return Ok(()) };
+fn hooks(spec: &Spec) -> Result<Hooks> {
+    let Some(hooks) = spec.hooks() else { return Ok(Hooks::default()) };
+    let list = |point: Point, list: &Option<Vec<Hook>>| -> Result<Vec<Hook>> {
+        let list = list.clone().unwrap_or_default();
+        for (index, hook) in list.iter().enumerate() {
+            check_hook(&format!("hooks.{}[{index}]", point.name()), hook)?;
+        }
+        Ok(list)
+    };
     #[allow(deprecated)]
     let prestart = hooks.prestart();
-    for (name, list) in [
-        ("hooks.prestart", prestart),
-        ("hooks.createRuntime", hooks.create_runtime()),
-        ("hooks.createContainer", hooks.create_container()),
-        ("hooks.startContainer", hooks.start_container()),
-        ("hooks.poststart", hooks.poststart()),
-        ("hooks.poststop", hooks.poststop()),
-    ] {
-        refuse_if(list.as_ref().is_some_and(|list| !list.is_empty()), name)?;
+    Ok(Hooks {
+        prestart: list(Point::Prestart, prestart)?,
+        create_runtime: list(Point::CreateRuntime, hooks.create_runtime())?,
+        create_container: list(Point::CreateContainer, hooks.create_container())?,
+        start_container: list(Point::StartContainer, hooks.start_container())?,
+        poststart: list(Point::Poststart, hooks.poststart())?,
+        poststop: list(Point::Poststop, hooks.poststop())?,
+    })
+}
+
+fn check_hook(at: &str, hook: &Hook) -> Result<()> {
+    text(&format!("{at}.path"), hook.path())?;
+    if !hook.path().is_absolute() {
+        return Err(invalid(&format!("{at}.path"), format!("{} is not absolute", hook.path().display())));
+    }
+    for (name, list) in [("args", hook.args()), ("env", hook.env())] {
+        for (index, value) in list.iter().flatten().enumerate() {
+            text(&format!("{at}.{name}[{index}]"), value)?;
+        }
+    }
+    if hook.timeout().is_some_and(|seconds| seconds <= 0) {
+        return Err(invalid(&format!("{at}.timeout"), "it has to be greater than zero".to_owned()));
     }
     Ok(())
 }

@@ -2,27 +2,61 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 
-use super::{container_path, host_path, invalid, refuse_if, text};
+use super::linux::check_mapping;
+use super::{container_path, host_path, invalid, text};
 use crate::error::Result;
 use crate::rootfs::options::{self, MountOptions};
-use crate::spec::plan::{MountKind, MountPlan, Propagation};
+use crate::spec::plan::{IdMap, MountKind, MountPlan, Propagation};
 
-pub(super) fn mounts(spec: &Spec, bundle: &Path) -> Result<Vec<MountPlan>> {
-    let mounts = spec.mounts().iter().flatten().enumerate();
-    mounts.map(|(index, mount)| plan(&format!("mounts[{index}]"), mount, bundle)).collect()
+/// Checks the mounts; `users` and `groups` are the mappings of the container's own new user namespace.
+pub(super) fn mounts(
+    spec: &Spec,
+    bundle: &Path,
+    users: &[LinuxIdMapping],
+    groups: &[LinuxIdMapping],
+    notes: &mut Vec<String>,
+) -> Result<Vec<MountPlan>> {
+    let mut plans = Vec::new();
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let at = format!("mounts[{index}]");
+        let mut plan = plan(&at, mount, bundle, notes)?;
+        plan.id_map = id_map(&at, mount, &plan, users, groups)?;
+        plans.push(plan);
+    }
+    Ok(plans)
 }
 
-fn plan(at: &str, mount: &Mount, bundle: &Path) -> Result<MountPlan> {
-    refuse_if(
-        mount.uid_mappings().as_ref().is_some_and(|list| !list.is_empty()),
-        &format!("{at}.uidMappings"),
-    )?;
-    refuse_if(
-        mount.gid_mappings().as_ref().is_some_and(|list| !list.is_empty()),
-        &format!("{at}.gidMappings"),
-    )?;
+/// Its own mappings, or with the option `idmap` alone those of the container.
+fn id_map(
+    at: &str,
+    mount: &Mount,
+    plan: &MountPlan,
+    users: &[LinuxIdMapping],
+    groups: &[LinuxIdMapping],
+) -> Result<Option<IdMap>> {
+    let own = |list: &Option<Vec<LinuxIdMapping>>| list.clone().unwrap_or_default();
+    let (own_users, own_groups) = (own(mount.uid_mappings()), own(mount.gid_mappings()));
+    let (users, groups) = match (own_users.is_empty(), own_groups.is_empty(), plan.options.id_map) {
+        (true, true, None) => return Ok(None),
+        (true, true, Some(_)) if users.is_empty() => {
+            let reason = "idmap needs uidMappings and gidMappings, or a new user namespace".to_owned();
+            return Err(invalid(&format!("{at}.options"), reason));
+        }
+        (true, true, Some(_)) => (users.to_vec(), groups.to_vec()),
+        (false, false, _) => (own_users, own_groups),
+        _ => return Err(invalid(at, "uidMappings and gidMappings need each other".to_owned())),
+    };
+    if !matches!(plan.kind, MountKind::Bind { .. }) {
+        return Err(invalid(at, "only a bind mount can be id-mapped".to_owned()));
+    }
+    check_mapping(&format!("{at}.uidMappings"), &users)?;
+    check_mapping(&format!("{at}.gidMappings"), &groups)?;
+    Ok(Some(IdMap { users, groups, recursive: plan.options.id_map.unwrap_or(false) }))
+}
+
+fn plan(at: &str, mount: &Mount, bundle: &Path, notes: &mut Vec<String>) -> Result<MountPlan> {
     let destination = container_path(&format!("{at}.destination"), mount.destination())?;
     if destination == Path::new("/") {
         return Err(invalid(&format!("{at}.destination"), "mounting over the root is refused".to_owned()));
@@ -37,10 +71,13 @@ fn plan(at: &str, mount: &Mount, bundle: &Path) -> Result<MountPlan> {
     text(&format!("{at}.type"), filesystem)?;
     let kind = if options.bind.is_some() || filesystem == "bind" || filesystem == "rbind" {
         let source = mount.source().as_deref().ok_or_else(|| super::missing(&format!("{at}.source")))?;
-        // A word that is no option of a mount would mean a file system's, and a bind has none.
-        if let Some((word, _)) = options.data.first() {
-            return Err(invalid(&format!("{at}.options"), format!("{word:?} is no option of a bind mount")));
-        }
+        // A word that is no option of a mount would mean a file system's, and a bind has none. Engines send some.
+        notes.extend(
+            options
+                .data
+                .iter()
+                .map(|(word, _)| format!("{at}.options: {word:?} is no option of a bind mount, left out")),
+        );
         MountKind::Bind {
             source: host_path(&format!("{at}.source"), source, bundle)?,
             recursive: options.bind.unwrap_or(filesystem == "rbind"),
@@ -66,7 +103,11 @@ fn plan(at: &str, mount: &Mount, bundle: &Path) -> Result<MountPlan> {
             return Err(invalid(&format!("{at}.type"), format!("{filesystem} cannot be mounted at {place}")));
         }
     }
-    Ok(MountPlan { destination, kind, options })
+    if options.copy_up && !matches!(&kind, MountKind::Filesystem { filesystem, .. } if filesystem == "tmpfs")
+    {
+        return Err(invalid(&format!("{at}.options"), "tmpcopyup is an option of a tmpfs".to_owned()));
+    }
+    Ok(MountPlan { destination, kind, options, id_map: None })
 }
 
 /// A cgroup mount shows the container's own folders by bind: it takes attributes, but no options of the file system,

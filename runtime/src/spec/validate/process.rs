@@ -1,25 +1,18 @@
 //! The process: command, environment, identity. Capabilities and limits are checked where they are planned
 //! ([`crate::security`]), still before anything is created.
 
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Linux, Process};
 
-use super::{c_string, container_path, invalid, refuse_if};
+use super::{c_string, container_path, invalid, refuse_if, scheduling, text};
 use crate::error::Result;
+use crate::security::labels::{Labels, has_apparmor, has_selinux};
 use crate::spec::plan::ProcessPlan;
 
 /// Checks a process; `at` is its place in the document ("process", or "" for a document of its own).
 pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
     let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-    for (name, present) in [
-        ("commandLine", process.command_line().is_some()),
-        ("apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|text| !text.is_empty())),
-        ("selinuxLabel", process.selinux_label().as_ref().is_some_and(|text| !text.is_empty())),
-        ("ioPriority", process.io_priority().is_some()),
-        ("scheduler", process.scheduler().is_some()),
-        ("execCPUAffinity", process.exec_cpu_affinity().is_some()),
-    ] {
-        refuse_if(present, &field(name))?;
-    }
+    refuse_if(process.command_line().is_some(), &field("commandLine"))?;
+    let labels = labels(&field, process)?;
     let args = process.args().as_deref().unwrap_or_default();
     match args.first() {
         None => return Err(invalid(&field("args"), "it is empty".to_owned())),
@@ -60,5 +53,37 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
         rlimits: process.rlimits().clone().unwrap_or_default(),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
+        scheduler: scheduling::scheduler(&field, process.scheduler().as_ref())?,
+        io_priority: scheduling::io_priority(&field, process)?,
+        exec_affinity: scheduling::exec_affinity(&field, process)?,
+        personality: None,
+        memory_policy: None,
+        labels,
+    })
+}
+
+/// Checks a process that is to join a container: what that container's `linux` says for all its processes counts too.
+pub fn further_process(at: &str, asked: &Process, linux: Option<&Linux>) -> Result<ProcessPlan> {
+    let mut plan = process(at, asked)?;
+    if let Some(linux) = linux {
+        plan.personality = scheduling::personality(linux.personality().as_ref())?;
+        plan.memory_policy = scheduling::memory_policy(linux.memory_policy().as_ref())?;
+    }
+    Ok(plan)
+}
+
+/// Labels mean something only to a security module: asked for where there is none, they would be a false promise.
+fn labels(field: &impl Fn(&str) -> String, process: &Process) -> Result<Labels> {
+    let given = |name: &str, label: &Option<String>, module: &str, is_there: fn() -> bool| {
+        let Some(label) = label.as_ref().filter(|label| !label.is_empty()) else { return Ok(None) };
+        text(&field(name), label)?;
+        if !is_there() {
+            return Err(invalid(&field(name), format!("{module} is not enabled on this machine")));
+        }
+        Ok(Some(label.clone()))
+    };
+    Ok(Labels {
+        apparmor: given("apparmorProfile", process.apparmor_profile(), "AppArmor", has_apparmor)?,
+        selinux: given("selinuxLabel", process.selinux_label(), "SELinux", has_selinux)?,
     })
 }

@@ -1,0 +1,217 @@
+//! What else the runtime specification has for Linux: scheduling, time, mounts with other owners, labels.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+use common::Bundle;
+use serde_json::json;
+
+#[test]
+fn a_time_namespace_has_its_own_clocks() {
+    let mut bundle = Bundle::new(&["cat", "/proc/uptime"]);
+    let host = fs::read_to_string("/proc/uptime").unwrap();
+    let seconds = |text: &str| text.split('.').next().unwrap().parse::<i64>().unwrap();
+    bundle.set("/linux/namespaces/-", json!({ "type": "time" }));
+    bundle.set(
+        "/linux/timeOffsets",
+        json!({ "boottime": { "secs": 1_000_000 }, "monotonic": { "secs": 5, "nanosecs": 7 } }),
+    );
+    let inside = bundle.run().succeeded().out;
+    assert!((1_000_000..1_000_100).contains(&(seconds(&inside) - seconds(&host))), "{inside}");
+    // What joins the container has its time too, and the runtime itself none of it.
+    bundle.args(&["sleep", "1000"]);
+    bundle.start();
+    let inside = bundle.exec(&["cat", "/proc/uptime"]).succeeded().out;
+    assert!(seconds(&inside) - seconds(&host) >= 1_000_000, "{inside}");
+    let pid = bundle.state()["pid"].to_string();
+    let mut second = Bundle::new(&["readlink", "/proc/self/ns/time"]);
+    second.set("/linux/namespaces/-", json!({ "type": "time", "path": format!("/proc/{pid}/ns/time") }));
+    let namespace = fs::read_link(format!("/proc/{pid}/ns/time")).unwrap();
+    assert_eq!(second.run().succeeded().out.trim(), namespace.to_str().unwrap());
+    second.set("/linux/timeOffsets", json!({ "boottime": { "secs": 1 } }));
+    second.run().failed(1, "it needs a new time namespace");
+    bundle.set("/linux/timeOffsets", json!({ "boottime": { "secs": -9_000_000_000i64 } }));
+    let mut third = Bundle::new(&["true"]);
+    third.set("/linux/namespaces/-", json!({ "type": "time" }));
+    third.set("/linux/timeOffsets", json!({ "boottime": { "secs": -9_000_000_000i64 } }));
+    third.run().failed(1, "linux.timeOffsets: the kernel refuses");
+    third.assert_nothing_left();
+}
+
+#[test]
+fn the_command_is_scheduled_as_asked() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/process/scheduler", json!({ "policy": "SCHED_BATCH", "nice": 7 }));
+    bundle.set("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 6 }));
+    bundle.set("/linux/personality", json!({ "domain": "LINUX32" }));
+    bundle.args(&["sleep", "1000"]);
+    bundle.start();
+    let pid = bundle.state()["pid"].as_i64().unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // proc_pid_stat(5) counts from 1 and two fields are cut off: nice is 19, policy 41.
+    assert_eq!((fields[16], fields[38]), ("7", "3"), "{stat}");
+    assert_eq!(fs::read_to_string(format!("/proc/{pid}/personality")).unwrap(), "00000008\n");
+    // The container's personality is that of whoever joins it; the scheduling is each process's own.
+    assert_eq!(bundle.exec(&["cat", "/proc/self/personality"]).succeeded().out, "00000008\n");
+    for (pointer, value, words) in [
+        ("/process/scheduler", json!({ "policy": "SCHED_FIFO" }), "process.scheduler.priority"),
+        ("/process/scheduler", json!({ "policy": "SCHED_OTHER", "nice": 20 }), "process.scheduler.nice"),
+        ("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 8 }), "process.ioPriority"),
+        ("/process/execCPUAffinity", json!({ "initial": "1-0" }), "execCPUAffinity.initial"),
+        ("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "x" }), "linux.memoryPolicy.nodes"),
+    ] {
+        let mut bad = Bundle::new(&["true"]);
+        bad.set(pointer, value);
+        bad.run().failed(1, words);
+    }
+    let mut bad = Bundle::new(&["true"]);
+    bad.set("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "1000" }));
+    bad.run().failed(1, "cannot set the memory policy: EINVAL");
+    let mut local = Bundle::new(&["cat", "/proc/self/numa_maps"]);
+    local.set(
+        "/linux/memoryPolicy",
+        json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"] }),
+    );
+    let maps = local.run();
+    // A kernel without NUMA has no such file, and no such policy.
+    assert!(maps.out.contains("bind=static:0") || maps.err.contains("ENOSYS") || maps.code == 1, "{maps:?}");
+}
+
+#[test]
+fn a_joining_process_runs_where_it_was_told() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let file = bundle.path().join("process.json");
+    let process = json!({
+        "args": ["grep", "Cpus_allowed_list", "/proc/self/status"], "cwd": "/", "env": ["PATH=/bin"],
+        "user": { "uid": 0, "gid": 0 }, "execCPUAffinity": { "initial": "1", "final": "0" }
+    });
+    fs::write(&file, process.to_string()).unwrap();
+    let done = bundle.verb(&["exec", "--process", file.to_str().unwrap(), &bundle.id]).succeeded();
+    assert_eq!(done.out.split_ascii_whitespace().last(), Some("0"));
+}
+
+#[test]
+fn binds_can_have_other_owners() {
+    let mut bundle = Bundle::new(&["stat", "-c", "%u:%g", "/data/file"]);
+    let data = bundle.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(bundle.rootfs().join("data")).unwrap();
+    fs::write(data.join("file"), "").unwrap();
+    chown(data.join("file"), Some(7), Some(8)).unwrap();
+    let map = json!([{ "containerID": 0, "hostID": 1000, "size": 100 }]);
+    let mount = |options: serde_json::Value| {
+        json!({ "destination": "/data", "source": data, "type": "bind", "options": options,
+            "uidMappings": map, "gidMappings": map })
+    };
+    bundle.set("/mounts/-", mount(json!(["bind", "idmap"])));
+    assert_eq!(bundle.run().succeeded().out, "1007:1008\n");
+    // The mappings alone say it as well, and without any the option means the container's own.
+    let last = bundle.config["mounts"].as_array().unwrap().len() - 1;
+    let pointer = format!("/mounts/{last}");
+    bundle.set(&pointer, mount(json!(["rbind"])));
+    assert_eq!(bundle.run().succeeded().out, "1007:1008\n");
+    let plain = json!({ "destination": "/data", "source": data, "options": ["bind", "idmap"] });
+    bundle.set(&pointer, plain.clone());
+    bundle.run().failed(1, "idmap needs uidMappings");
+    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
+    let own = json!([{ "containerID": 0, "hostID": 100_000, "size": 100 }]);
+    bundle.set("/linux/uidMappings", own.clone()).set("/linux/gidMappings", own);
+    chown(bundle.path(), Some(100_000), None).unwrap();
+    assert_eq!(bundle.run().succeeded().out, "7:8\n");
+
+    let mut bad = Bundle::new(&["true"]);
+    bad.set(
+        "/mounts/-",
+        json!({ "destination": "/t", "type": "tmpfs", "uidMappings": map, "gidMappings": map }),
+    );
+    bad.run().failed(1, "only a bind mount can be id-mapped");
+    let last = bad.config["mounts"].as_array().unwrap().len() - 1;
+    bad.set(
+        &format!("/mounts/{last}"),
+        json!({ "destination": "/t", "source": "/", "options": ["bind"], "uidMappings": map }),
+    );
+    bad.run().failed(1, "need each other");
+}
+
+#[test]
+fn a_tmpfs_looks_like_what_it_covers() {
+    let mut bundle = Bundle::new(&["true"]);
+    let covered = bundle.rootfs().join("covered");
+    fs::create_dir(&covered).unwrap();
+    fs::set_permissions(&covered, fs::Permissions::from_mode(0o711)).unwrap();
+    fs::write(covered.join("file"), "old\n").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", covered.join("link")).unwrap();
+    bundle.set(
+        "/mounts/-",
+        json!({ "destination": "/covered", "type": "tmpfs", "options": ["tmpcopyup", "ro"] }),
+    );
+    bundle.shell("stat -c %a /covered; cat /covered/file; readlink /covered/link; touch /covered/new");
+    let done = bundle.run();
+    assert_eq!(done.out, "711\nold\n/etc/passwd\n");
+    assert!(done.err.contains("Read-only"), "{done:?}");
+    let last = bundle.config["mounts"].as_array().unwrap().len() - 1;
+    bundle.set(
+        &format!("/mounts/{last}"),
+        json!({ "destination": "/covered", "type": "tmpfs", "options": ["mode=1777"] }),
+    );
+    bundle.shell("stat -c %a /covered; ls /covered");
+    assert_eq!(bundle.run().succeeded().out, "1777\n");
+    assert_eq!(fs::metadata(covered.join("file")).unwrap().size(), 4);
+    bundle.set(
+        &format!("/mounts/{last}"),
+        json!({ "destination": "/covered", "type": "ramfs", "options": ["tmpcopyup"] }),
+    );
+    bundle.run().failed(1, "tmpcopyup is an option of a tmpfs");
+}
+
+#[test]
+fn a_root_can_be_changed_without_pivot() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.shell("pwd; ls /; cat /proc/self/mountinfo | wc -l");
+    bundle.write_config();
+    let done = bundle.verb(&["run", "--no-pivot", &bundle.id]).succeeded();
+    assert!(done.out.starts_with("/\nbin\ndev\netc\nproc\nroot\nsys\ntmp\n"), "{done:?}");
+    bundle.set("/hooks", json!({ "createContainer": [{ "path": "/bin/true" }] }));
+    bundle.write_config();
+    let done = bundle.verb(&["run", "--no-pivot", &bundle.id]).succeeded();
+    assert!(done.out.starts_with("/\nbin\n"), "{done:?}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn labels_need_their_security_module() {
+    let there = |path: &str| fs::read_to_string(path).is_ok();
+    for (field, words, present) in [
+        ("apparmorProfile", "AppArmor is not enabled", there("/sys/module/apparmor/parameters/enabled")),
+        ("selinuxLabel", "SELinux is not enabled", there("/sys/fs/selinux/enforce")),
+    ] {
+        if present {
+            println!("skipped: this machine enforces {field}");
+            continue;
+        }
+        let mut bundle = Bundle::new(&["true"]);
+        bundle.set(&format!("/process/{field}"), json!("some-label"));
+        bundle.run().failed(1, words);
+        bundle.assert_nothing_left();
+    }
+}
+
+#[test]
+fn words_of_file_systems_mean_nothing_to_a_bind() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set(
+        "/mounts/-",
+        json!({ "destination": "/t", "source": "/etc", "options": ["bind", "ro", "mode=755"] }),
+    );
+    bundle.write_config();
+    bundle.verb(&["run", &bundle.id]).succeeded();
+    let log = bundle.path().join("log");
+    bundle.verb(&["--log", log.to_str().unwrap(), "run", &bundle.id]).succeeded();
+    let text = fs::read_to_string(log).unwrap();
+    assert!(text.contains("is no option of a bind mount, left out"), "{text}");
+}
