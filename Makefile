@@ -83,9 +83,11 @@ lint: packages
 	tests/scripts/deny.sh
 	tests/scripts/shell.sh
 
+# By rename: at every moment there is a whole program, the old or the new one, and monitors of the old roci go on with it.
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
-	cd $(BIN) && install $(PROGRAMS) $(abspath $(DESTDIR)$(PREFIX))/bin
+	cd $(DESTDIR)$(PREFIX)/bin && for program in $(PROGRAMS); do \
+	install $(abspath $(BIN))/$$program .$$program.new && mv -f .$$program.new $$program || exit 1; done
 
 clean:
 	$(CARGO) clean

@@ -90,6 +90,18 @@ pub enum Error {
         /// As asked for.
         name: String,
     },
+    /// Pods cannot have a network of their own.
+    #[error(
+        "no network configuration in {}: install one there (as *.conflist), which is what a network add-on of Kubernetes does, or run the pod on the host's network",
+        folder.display()
+    )]
+    NoNetwork {
+        /// Where one is looked for.
+        folder: PathBuf,
+    },
+    /// The plugins of a network did what they should and a pod is unreachable all the same.
+    #[error("the network plugins gave the pod no address")]
+    NoAddress,
     /// A command did not end in time and was killed.
     #[error("the command did not end within {seconds} s and was killed")]
     Timeout {
@@ -186,7 +198,7 @@ impl Error {
             Error::Missing { .. } | Error::NotLocal { .. } => Kind::NotFound,
             Error::Exists { .. } => Kind::Exists,
             Error::Invalid { .. } | Error::Unsupported { .. } | Error::Ambiguous { .. } => Kind::Invalid,
-            Error::State { .. } => Kind::State,
+            Error::State { .. } | Error::NoNetwork { .. } => Kind::State,
             Error::Timeout { .. } => Kind::Timeout,
             Error::Engine(error) if error.kind() == engine::Kind::Invalid => Kind::Invalid,
             Error::Image(error) => match error.kind() {
@@ -202,6 +214,11 @@ impl Error {
             Error::Shared(error) => error.kind(),
             _ => Kind::Failed,
         }
+    }
+
+    /// Is there no monitor, or none any more? One that does not answer is not gone.
+    pub fn is_monitor_gone(&self) -> bool {
+        matches!(self, Error::Client(error) if error.is_gone())
     }
 
     /// The whole chain of causes in one line.

@@ -16,6 +16,8 @@ pub struct Index {
 #[derive(Debug, Default)]
 struct Tables {
     pods: BTreeMap<String, Arc<Pod>>,
+    /// Pods that are being made: nobody is told of them, but they can be stopped.
+    unborn: BTreeMap<String, Arc<Pod>>,
     containers: BTreeMap<String, Arc<Container>>,
 }
 
@@ -23,6 +25,26 @@ impl Index {
     /// The pod with this id, or the only one whose id starts so; `None` if there is none.
     pub fn find_pod(&self, id: &str) -> Result<Option<Arc<Pod>>> {
         by_prefix(&self.read().pods, id, "pod sandbox")
+    }
+
+    /// As [`Index::find_pod`], or else one that is being made. What is to be done with that has to wait for its gate, and
+    /// to look then whether there is a pod ([`Index::has_pod`]).
+    pub fn find_pod_to_end(&self, id: &str) -> Result<Option<Arc<Pod>>> {
+        match self.find_pod(id)? {
+            Some(pod) => Ok(Some(pod)),
+            None => by_prefix(&self.read().unborn, id, "pod sandbox"),
+        }
+    }
+
+    /// Is there a pod with this whole id?
+    pub fn has_pod(&self, id: &str) -> bool {
+        self.read().pods.contains_key(id)
+    }
+
+    /// Remembers a pod as one that is being made, until what is returned is dropped.
+    pub fn begin_pod(&self, pod: &Arc<Pod>) -> Unborn<'_> {
+        self.write().unborn.insert(pod.id.clone(), Arc::clone(pod));
+        Unborn { index: self, id: pod.id.clone() }
     }
 
     /// As [`Index::find_pod`], where there has to be one.
@@ -85,6 +107,19 @@ impl Index {
     }
 }
 
+/// A pod that is being made.
+#[derive(Debug)]
+pub struct Unborn<'a> {
+    index: &'a Index,
+    id: String,
+}
+
+impl Drop for Unborn<'_> {
+    fn drop(&mut self) {
+        self.index.write().unborn.remove(&self.id);
+    }
+}
+
 fn by_prefix<T>(table: &BTreeMap<String, Arc<T>>, id: &str, what: &'static str) -> Result<Option<Arc<T>>> {
     if id.is_empty() {
         return Err(Error::invalid(format!("{what} id"), "it is empty"));
@@ -100,6 +135,20 @@ fn by_prefix<T>(table: &BTreeMap<String, Arc<T>>, id: &str, what: &'static str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_that_is_being_made_can_only_be_ended() {
+        let index = Index::default();
+        let pod = Arc::new(Pod::new("aa".to_owned(), Default::default(), 1));
+        let unborn = index.begin_pod(&pod);
+        assert!(index.pods().is_empty() && index.find_pod("aa").unwrap().is_none());
+        assert!(index.find_pod_to_end("aa").unwrap().is_some() && !index.has_pod("aa"));
+        index.add_pod(Arc::clone(&pod));
+        drop(unborn);
+        assert!(index.find_pod_to_end("aa").unwrap().is_some() && index.has_pod("aa"));
+        index.remove_pod("aa");
+        assert!(index.find_pod_to_end("aa").unwrap().is_none());
+    }
 
     #[test]
     fn a_start_must_mean_one() {

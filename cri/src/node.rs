@@ -10,19 +10,25 @@ use k8s_cri::v1::{ContainerConfig, PodSandboxConfig};
 use runtime::cgroup::Hierarchies;
 use runtime::monitor::client::Client;
 use runtime::network::Plugins;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
 
 use crate::config::Config;
+use crate::container::exec;
 use crate::error::{Error, Result};
 use crate::flight::Flights;
 use crate::index::Index;
 use crate::network::Readiness;
+use crate::sandbox::Pod;
 use crate::stats::Usage;
 
 /// Namespace, name, unique id and attempt of a pod.
 pub type PodName = (String, String, String, u32);
 /// Pod, name and attempt of a container.
 pub type ContainerName = (String, String, u32);
+
+/// Pods whose networks are made or released at the same time. Plugins may hang for as long as they have time, each with a
+/// thread that waits: the others are for those who wait for no plugin.
+const NETWORKS: usize = 32;
 
 /// The node as `rcri` sees it.
 #[derive(Debug)]
@@ -45,6 +51,10 @@ pub struct Node {
     pub new_containers: Arc<Flights<ContainerName, ContainerConfig>>,
     /// Can pods have a network?
     pub readiness: Readiness,
+    /// What bounds the commands that are executed.
+    pub execs: exec::Limits,
+    /// Turns at the network.
+    networks: Semaphore,
     /// What containers and layers take on disk.
     pub usage: Usage,
     /// Removals of images, one at a time.
@@ -64,7 +74,9 @@ impl Node {
             hierarchies,
             new_pods: Arc::default(),
             new_containers: Arc::default(),
-            readiness: Readiness::default(),
+            readiness: Readiness::new(&config)?,
+            execs: exec::Limits::default(),
+            networks: Semaphore::new(NETWORKS),
             usage: Usage::default(),
             image_removal: AsyncMutex::default(),
             store,
@@ -87,6 +99,15 @@ impl Node {
         change: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         tokio::spawn(change).await.unwrap_or_else(|error| Err(died(error)))
+    }
+
+    /// A turn at making or releasing the network of `pod`; a pod with the host's needs none.
+    pub async fn network_turn(&self, pod: &Pod) -> Option<SemaphorePermit<'_>> {
+        match pod.has_host_network() {
+            true => None,
+            // Never closed.
+            false => self.networks.acquire().await.ok(),
+        }
     }
 
     /// A conversation with the monitor of a pod.

@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! folder without a record         its maker was killed at once              removed
-//! pod without status.json         it was never handed out                   undone; stays, not ready, if that fails
-//! pod with a monitor              ready if its pause process lives          followed
-//! pod without one                 killed, or the machine was restarted      not ready; what is left is ended
-//! container without pod           its pod was removed meanwhile             removed
-//! container, never made           no status.json, and nobody has its lock   removed
+//! record that cannot be read      damaged, or of a newer version            told and left alone, containers too
+//! pod without status.json         it was never handed out                   not ready; undone while we serve
+//! pod with status.json            ready if its pause process lives          its monitor is followed, or found gone
+//! container without pod folder    its pod was removed meanwhile             removed
+//! container, never made           no status.json, its monitor knows nothing removed
 //! ```
+//!
+//! Only files of ours are looked at before requests are served. Whatever may have to wait for a monitor or a plugin is a
+//! task of its own, which has the gate of its pod until it is done, so that requests about that pod wait for it.
 
 use std::sync::Arc;
 
-use engine::{Held, PodRecord, Record, State};
+use engine::{PodRecord, Record, State};
 use k8s_cri::v1::LinuxContainerUser;
-use runtime::monitor::client::Client;
 use runtime::monitor::status_record::StatusRecord;
-use runtime::network::namespace;
+use tokio::sync::OwnedRwLockWriteGuard;
 
 use crate::container::{Container, user};
 use crate::error::{Error, Result};
@@ -23,48 +25,36 @@ use crate::monitors;
 use crate::node::Node;
 use crate::sandbox::{Pod, network, teardown};
 
-/// Reads everything back. What cannot be understood is told and left alone: it may be of a newer version.
+/// A pod as it was found.
+struct Found {
+    pod: Arc<Pod>,
+    gate: OwnedRwLockWriteGuard<()>,
+    /// Its maker was killed.
+    half_made: bool,
+    /// Containers that may never have been made.
+    unsure: Vec<Arc<Container>>,
+}
+
+/// Reads everything back. What cannot be understood is told and left alone: it may be of a newer version. To be called
+/// where an async runtime is.
 pub fn recover(node: &Arc<Node>) -> Result<()> {
-    remove_stillborn(node)?;
-    // Whoever comes next frees what the dead left, also of what is not ours.
-    if let Err(error) = node.containers.sweep() {
-        tracing::warn!("cannot free what a killed monitor left: {}", Error::from(error).chain());
+    if let Err(error) = remove_stillborn(node) {
+        tracing::warn!("cannot remove pods that were hardly begun: {}", error.chain());
     }
-    let store = node.store.clone();
-    // In nobody's way: there may be much of it.
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = store.empty_trash() {
-            tracing::warn!("cannot empty the trash: {}", Error::from(error).chain());
-        }
-    });
-    let mut followed = Vec::new();
-    for record in node.pods.records()? {
-        let id = record.id.clone();
-        match recover_pod(node, record) {
-            Ok(Some(conversation)) => followed.push(conversation),
-            Ok(None) => {}
+    let mut found = Vec::new();
+    for (id, record) in node.pods.entries()? {
+        match record.map_err(Error::from).and_then(|record| record.map(|it| find(node, it)).transpose()) {
+            Ok(pod) => found.extend(pod),
             Err(error) => tracing::error!(pod = id, "cannot take the pod over: {}", error.chain()),
         }
     }
-    for record in node.containers.records()? {
-        let id = record.id.clone();
-        if let Err(error) = recover_container(node, record) {
+    for (id, record) in node.containers.entries()? {
+        let recovered = record.map_err(Error::from).and_then(|record| match record {
+            Some(record) => recover_container(node, record, &mut found),
+            None => Ok(()),
+        });
+        if let Err(error) = recovered {
             tracing::error!(container = id, "cannot take the container over: {}", error.chain());
-        }
-    }
-    // Only now are all containers known whose ends a monitor may tell of.
-    for (pod, client) in followed {
-        match client {
-            Some(client) => monitors::follow(node, &pod, client),
-            None => {
-                if let Err(error) = end_remains(node, &pod) {
-                    tracing::error!(
-                        pod = pod.short(),
-                        "cannot end what is left of the pod: {}",
-                        error.chain()
-                    );
-                }
-            }
         }
     }
     tracing::info!(
@@ -72,6 +62,14 @@ pub fn recover(node: &Arc<Node>) -> Result<()> {
         containers = node.index.containers().len(),
         "read what was there before"
     );
+    // Only now are all containers known whose ends a monitor may tell of.
+    for Found { pod, gate, half_made, unsure } in found {
+        match half_made {
+            true => undo(node, pod, gate),
+            false => monitors::take_over(node, &pod, unsure, gate),
+        }
+    }
+    tidy(node);
     Ok(())
 }
 
@@ -86,59 +84,91 @@ fn remove_stillborn(node: &Node) -> Result<()> {
     Ok(())
 }
 
-type Conversation = (Arc<Pod>, Option<Client>);
+/// Frees what others left, in nobody's way: there may be much of it, and plugins may hang.
+fn tidy(node: &Arc<Node>) {
+    let node = Arc::clone(node);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = node.store.empty_trash() {
+            tracing::warn!("cannot empty the trash: {}", Error::from(error).chain());
+        }
+        // Whoever comes next frees what the dead left, also of what is not ours.
+        if let Err(error) = node.containers.sweep() {
+            tracing::warn!("cannot free what a killed monitor left: {}", Error::from(error).chain());
+        }
+    });
+}
 
-fn recover_pod(node: &Arc<Node>, record: PodRecord) -> Result<Option<Conversation>> {
+fn find(node: &Node, record: PodRecord) -> Result<Found> {
     let pod = Arc::new(Pod::from_record(record)?);
     let folder = node.pods.folder(&pod.id);
-    if StatusRecord::read(&folder)?.is_none() {
-        undo(node, &pod)?;
-        return Ok(None);
+    let mut half_made = false;
+    match StatusRecord::read(&folder) {
+        Ok(status) => half_made = status.is_none(),
+        // It can be stopped and removed.
+        Err(error) => tracing::error!(pod = pod.short(), "not ready: {}", Error::from(error).chain()),
     }
-    let client = node.monitor(&pod.id).ok();
-    if client.is_some() && node.pods.state(&pod.id)?.is_running() {
+    // Its lock says whether it has a monitor, which need not answer now.
+    if !half_made && node.pods.state(&pod.id).is_ok_and(|state| state.is_running()) {
         pod.set_ready(network::addresses(&folder));
     }
+    let gate = Arc::clone(&pod.gate).try_write_owned();
+    let gate = gate.map_err(|_| Error::Internal(format!("somebody changes pod {} already", pod.short())))?;
     node.index.add_pod(Arc::clone(&pod));
-    Ok(Some((pod, client)))
+    Ok(Found { pod, gate, half_made, unsure: Vec::new() })
 }
 
-/// Ends a pod that was never handed out.
-fn undo(node: &Node, pod: &Arc<Pod>) -> Result<()> {
-    let undone = teardown::take_down(node, pod).and_then(|()| {
-        let held: Held = node.pods.hold(&pod.id)?;
-        Ok(node.pods.remove(held)?)
+/// Ends a pod that was never handed out. If that fails it stays, for the kubelet to stop and remove.
+fn undo(node: &Arc<Node>, pod: Arc<Pod>, gate: OwnedRwLockWriteGuard<()>) {
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        let _gate = gate;
+        let _turn = node.network_turn(&pod).await;
+        let undone = Arc::clone(&pod);
+        let undone = node.blocking(move |node| {
+            teardown::take_down(node, &undone, None)?;
+            teardown::remove(node, &undone)
+        });
+        if let Err(error) = undone.await {
+            tracing::error!(pod = pod.short(), "cannot undo a half-made pod: {}", error.chain());
+        }
     });
-    if undone.is_err() {
-        node.index.add_pod(Arc::clone(pod));
-    }
-    undone
 }
 
-/// Ends what a pod without monitor has left.
-fn end_remains(node: &Node, pod: &Pod) -> Result<()> {
-    teardown::bury(node, pod)?;
-    // After a reboot there is nothing in the namespace any more, but plugins hold addresses on the host.
-    let lost = !pod.has_host_network() && !namespace::is_pinned(&node.containers.network_namespace(&pod.id));
-    match lost {
-        true => Ok(runtime::network::release(&engine::network_file(&node.pods.folder(&pod.id)))?),
-        false => Ok(()),
-    }
-}
-
-fn recover_container(node: &Node, record: Record) -> Result<()> {
+fn recover_container(node: &Node, record: Record, found: &mut [Found]) -> Result<()> {
     let Some(cri) = record.cri.clone() else { return Ok(()) };
     let id = record.id.clone();
-    let Ok(Some(pod)) = node.index.find_pod(&cri.sandbox_id) else { return remove(node, &id) };
-    let state = node.containers.state(&id)?;
-    if state == State::Created && node.monitor(&pod.id).and_then(|mut it| Ok(it.status(Some(&id))?)).is_err()
-    {
-        return remove(node, &id);
+    let Some(pod) = found.iter_mut().find(|it| it.pod.id == cri.sandbox_id) else {
+        return match node.pods.folder(&cri.sandbox_id).exists() {
+            // Its pod was told of.
+            true => Err(Error::Record {
+                what: "pod sandbox",
+                id: cri.sandbox_id,
+                reason: "it cannot be read, so its containers are left alone".to_owned(),
+            }),
+            false => remove(node, &id),
+        };
+    };
+    let mut state = node.containers.state(&id)?;
+    if let State::Lost { finished: 0, .. } = state {
+        // Nobody has its lock: its monitor was killed.
+        let held = node.containers.hold(&id, &id)?;
+        node.containers.bury(&held)?;
+        state = node.containers.state(&id)?;
     }
     let user = user_of(node, &id).unwrap_or_default();
-    let container = Container::from_record(record, cri, &pod, user)?;
+    let container = Arc::new(Container::from_record(record, cri, &pod.pod, user)?);
+    if state == State::Created && container.broken.is_none() {
+        pod.unsure.push(Arc::clone(&container));
+    }
     container.advance(state);
-    node.index.add_container(Arc::new(container));
+    node.index.add_container(container);
+    Ok(())
+}
+
+/// Removes a container that was never made.
+pub fn forget(node: &Node, container: &Container) -> Result<()> {
+    remove(node, &container.id)?;
+    node.index.remove_container(&container.id);
     Ok(())
 }
 
@@ -151,7 +181,7 @@ fn remove(node: &Node, id: &str) -> Result<()> {
 
 /// Who it runs as: what was found in its image's user database when it was made.
 fn user_of(node: &Node, id: &str) -> Option<LinuxContainerUser> {
-    let spec = runtime::spec::load(&node.containers.folder(id)).ok()?;
+    let (spec, _) = runtime::spec::load(&node.containers.folder(id)).ok()?;
     let found = spec.process().as_ref()?.user();
     let groups = found.additional_gids().clone().unwrap_or_default();
     Some(user::shown(found.uid(), found.gid(), &groups))

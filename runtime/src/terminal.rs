@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, Winsize};
+use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 
 use crate::spec::from_image::TerminalSize;
 
@@ -19,10 +19,20 @@ pub struct RawMode {
 impl RawMode {
     /// Puts `terminal` into raw mode. What was typed ahead is kept for the container.
     pub fn enter(terminal: impl AsFd) -> Result<RawMode, Errno> {
+        RawMode::change(terminal, Termios::make_raw)
+    }
+
+    /// Has `terminal` show what comes as it is, and leaves its keys alone: what a container's terminal shows has its line
+    /// ends already.
+    pub fn show_as_is(terminal: impl AsFd) -> Result<RawMode, Errno> {
+        RawMode::change(terminal, |modes| modes.output_modes.remove(OutputModes::OPOST))
+    }
+
+    fn change(terminal: impl AsFd, change: impl FnOnce(&mut Termios)) -> Result<RawMode, Errno> {
         let terminal = rustix::io::fcntl_dupfd_cloexec(terminal, 3)?;
         let before = rustix::termios::tcgetattr(&terminal)?;
         let mut raw = before.clone();
-        raw.make_raw();
+        change(&mut raw);
         rustix::termios::tcsetattr(&terminal, OptionalActions::Drain, &raw)?;
         Ok(RawMode { terminal, before })
     }
@@ -33,6 +43,14 @@ impl Drop for RawMode {
         // A terminal that hung up needs nothing back.
         let _ = rustix::termios::tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
     }
+}
+
+/// Stops the container's terminal from adding a carriage return to each line, as runc does for one that it copies: where
+/// the copy ends in a terminal that one adds its own, and elsewhere nobody wants it.
+pub fn pass_lines_as_they_are(master: impl AsFd) -> Result<(), Errno> {
+    let mut modes = rustix::termios::tcgetattr(&master)?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    rustix::termios::tcsetattr(&master, OptionalActions::Now, &modes)
 }
 
 /// The size of `terminal`, `None` where it is no terminal or does not know.

@@ -22,11 +22,6 @@ fn each_is_refused_before_anything_is_created() {
         ("/process/cwd", json!(""), "process.cwd"),
         ("/process/user/uid", json!(-1), "process.user.uid"),
         ("/process/user/gid", json!(4_294_967_296u64), "process.user.gid"),
-        (
-            "/process/capabilities/bounding",
-            json!(["CAP_NET_RAW", "CAP_BOGUS"]),
-            "process.capabilities.bounding[1]",
-        ),
         ("/process/capabilities/effective", json!(["CAP_CHOWN"]), "process.capabilities.effective"),
         ("/process/rlimits/0/type", json!("RLIMIT_BOGUS"), "process.rlimits[0].type"),
         ("/process/rlimits/0/soft", json!(99_999), "process.rlimits"),

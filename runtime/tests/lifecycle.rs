@@ -159,8 +159,8 @@ fn exec_runs_beside_the_command() {
     bundle.start();
     let done = bundle.exec(&["sh", "-c", "echo hello; hostname; exit 5"]);
     assert_eq!((done.code, &*done.out), (5, "hello\ntesthost\n"));
-    bundle.exec(&["foo"]).failed(127, "executable file not found in $PATH");
-    bundle.exec(&["/etc"]).failed(126, "is a directory");
+    bundle.exec(&["foo"]).failed(255, "executable file not found in $PATH");
+    bundle.exec(&["/etc"]).failed(255, "is a directory");
     let options = ["exec", "--cwd", "/tmp", "--env", "A=b", "--user", "1000:1001", "-g", "7", &bundle.id];
     let mut options = options.to_vec();
     options.extend(["sh", "-c", "pwd; echo $A; id -u; id -g; id -G"]);
@@ -388,6 +388,8 @@ fn a_paused_container_stands_still_and_goes_on() {
 #[test]
 fn containers_and_processes_are_listed() {
     let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.verb(&["list"]).failed(1, "no such file or directory");
+    fs::create_dir(bundle.state_root()).unwrap();
     assert_eq!(bundle.verb(&["list", "-q"]).succeeded().out, "");
     assert_eq!(bundle.verb(&["list", "-f", "json"]).succeeded().out, "[]\n");
     bundle.start();
@@ -415,7 +417,7 @@ fn containers_and_processes_are_listed() {
     bundle.verb(&["ps", &bundle.id, "-e", "-o", "comm"]).failed(1, "no column PID");
     bundle.verb(&["kill", &bundle.id, "KILL"]).succeeded();
     bundle.wait_status("stopped");
-    bundle.verb(&["ps", &bundle.id]).failed(1, "container not running");
+    assert_eq!(bundle.verb(&["ps", "-f", "json", &bundle.id]).succeeded().out, "[]\n");
 }
 
 #[test]
@@ -514,4 +516,53 @@ fn exec_chooses_a_cgroup_below() {
     assert!(waiting.wait().unwrap().success());
     bundle.verb(&["delete", "--force", &id]).succeeded();
     bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_socket_receives_the_process() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    let path = bundle.path().join("pidfd.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let socket = path.to_str().unwrap();
+    bundle.write_config();
+    bundle
+        .verb(&["run", "--detach", "--pidfd-socket", "/nonexistent", &bundle.id])
+        .failed(1, "cannot connect to");
+    let detached = ["run", "--detach", "--pidfd-socket", socket, &bundle.id];
+    assert!(bundle.roci(&detached).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    let pidfd = receive_descriptor(&listener);
+    rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL).unwrap();
+    bundle.wait_status("stopped");
+    bundle.shell("true");
+    bundle.verb(&["delete", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_frozen_cgroup_takes_no_container() {
+    let bundle = Bundle::new(&["true"]);
+    let folder = std::path::PathBuf::from(format!("/sys/fs/cgroup/freezer/hull-test-{}/c", bundle.id));
+    if !std::path::Path::new("/sys/fs/cgroup/freezer").exists() {
+        println!("skipped: no v1 freezer");
+        return;
+    }
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("freezer.state"), "FROZEN").unwrap();
+    bundle.run().failed(1, "container's cgroup unexpectedly frozen");
+    fs::write(folder.join("freezer.state"), "THAWED").unwrap();
+    bundle.run().succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn variables_count_once_and_unknown_capabilities_are_left_out() {
+    let mut bundle = Bundle::new(&["env"]);
+    bundle.set("/process/env", json!(["A=1", "PATH=/bin", "HOME=", "A=2"]));
+    bundle.set("/process/capabilities/bounding/-", json!("CAP_OF_TOMORROW"));
+    let log = bundle.path().join("log");
+    bundle.write_config();
+    let done = bundle.verb(&["--log", log.to_str().unwrap(), "run", &bundle.id]).succeeded();
+    assert_eq!(done.out, "PATH=/bin\nA=2\nHOME=/root\n");
+    let text = fs::read_to_string(log).unwrap();
+    assert!(text.contains("level=warning") && text.contains("CAP_OF_TOMORROW"), "{text}");
 }

@@ -20,6 +20,9 @@ use tonic::{Response, Status};
 /// As long as the kubelet would wait for the slowest call.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// The longest reply that a kubelet takes.
+const LONGEST: usize = 16 << 20;
+
 /// What a call comes to.
 pub type Answer<T> = Result<T, Status>;
 
@@ -43,7 +46,7 @@ impl Client {
         let runtime = runtime.expect("an event loop can be made");
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?.timeout(PATIENCE);
         let channel = runtime.block_on(endpoint.connect())?;
-        let pods = RuntimeServiceClient::new(channel.clone());
+        let pods = RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(LONGEST);
         Ok(Client { runtime, pods, images: ImageServiceClient::new(channel) })
     }
 

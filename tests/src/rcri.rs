@@ -21,11 +21,19 @@ impl Rcri {
     /// # Panics
     /// If it does not.
     pub fn start(sandbox: &Sandbox) -> Rcri {
+        Rcri::start_with(sandbox, &[])
+    }
+
+    /// As [`Rcri::start`], with more options.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    pub fn start_with(sandbox: &Sandbox, options: &[&str]) -> Rcri {
         let socket = sandbox.path().join("rcri.sock");
         let arguments = ["--log-level", "debug"];
         let mut command = sandbox.command(program("rcri")).args(arguments);
         command = command.arg("--listen").arg(format!("unix://{}", socket.display()));
-        command = command.arg("--cni-conf-dir").arg(sandbox.folder("cni"));
+        command = command.arg("--cni-conf-dir").arg(sandbox.folder("cni")).args(options);
         let running = command.deadline(std::time::Duration::from_secs(600)).spawn();
         let server = Rcri { running, socket };
         eventually("rcri serves", || Client::connect(&server.socket).is_ok());

@@ -127,7 +127,28 @@ fn a_command_that_takes_too_long_is_killed() {
     assert_eq!((&reply.stdout[..], reply.exit_code), (&b"done\n"[..], 0));
     assert!(began.elapsed() < Duration::from_secs(10));
     assert!(world.client.exec(&made, &["/no/such/program"], 10).is_err());
+    // Not only its first process, and not only those of its session; what ran before goes on.
+    let script = "setsid sleep 4321 & sleep 4322 & (sleep 4323; true) & sleep 4324";
+    let error = world.client.exec(&made, &["sh", "-c", script], 1).unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
+    let processes = String::from_utf8(world.client.exec(&made, &["ps"], 10).unwrap().stdout).unwrap();
+    assert!(!processes.contains("432") && processes.contains("sleep 1000"), "{processes}");
     assert_eq!(world.client.exec(&made, &[], 10).unwrap_err().code(), Code::InvalidArgument);
+    world.end(&id);
+}
+
+#[test]
+fn what_a_command_prints_fits_into_a_reply() {
+    needs!("root", "overlay");
+    let world = World::new();
+    let config = world.pod("much", true);
+    let id = world.client.run_pod(&config).unwrap();
+    let made = world.client.run(&id, &container("idle", "sleep 1000"), &config).unwrap();
+    let script = "dd if=/dev/zero bs=1M count=12; dd if=/dev/zero bs=1M count=12 >&2; exit 7";
+    let reply = world.client.exec(&made, &["sh", "-c", script], 60).unwrap();
+    assert_eq!(reply.exit_code, 7);
+    let length = reply.stdout.len() + reply.stderr.len();
+    assert!((15 << 20..16 << 20).contains(&length), "{length}");
     world.end(&id);
 }
 
@@ -242,6 +263,18 @@ fn what_cannot_be_done_is_refused_and_leaves_nothing() {
     let config = world.pod("bad", false);
     let error = world.client.run_pod(&config).unwrap_err();
     assert!(error.message().contains("no network configuration"), "{error}");
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    let mut bad = config.clone();
+    bad.linux.as_mut().unwrap().sysctls = [("kernel.core_pattern".to_owned(), "|/x".to_owned())].into();
+    let bad = [
+        bad,
+        PodSandboxConfig { log_directory: "relative".to_owned(), ..config.clone() },
+        world.pod("semi;colon", false),
+    ];
+    for bad in bad {
+        let error = world.client.run_pod(&bad).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+    }
     world.sandbox.write("cni/10-bad.conf", r#"{"cniVersion":"1.0.0","name":"bad","type":"no-such-plugin"}"#);
     let error = world.client.run_pod(&config).unwrap_err();
     assert!(error.message().contains("no-such-plugin"), "{error}");
@@ -265,6 +298,11 @@ fn what_cannot_be_done_is_refused_and_leaves_nothing() {
     assert_eq!(image.code(), Code::NotFound, "{image}");
     create(&|it| it.log_path = "../../etc/cron.d/x".to_owned());
     create(&|it| it.mounts = vec![Mount { host_path: "relative".to_owned(), ..Default::default() }]);
+    let up = world.sandbox.path().join("new/../../etc").display().to_string();
+    let mount = Mount { host_path: up, container_path: "/x".to_owned(), ..Default::default() };
+    let error = create(&|it| it.mounts = vec![mount.clone()]);
+    assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+    assert!(!world.sandbox.path().join("new").exists());
     create(&|it| it.metadata = None);
     let security = |change: &dyn Fn(&mut LinuxContainerSecurityContext)| {
         create(&|it| change(it.linux.as_mut().unwrap().security_context.as_mut().unwrap()))

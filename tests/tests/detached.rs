@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use engine::{Containers, CriContainer, PodRecord, Pods, Record};
 use image::store::Store;
+use runtime::monitor::client::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tests::{OnTerminal, Sandbox, eventually, leaks, needs};
+use tests::{OnTerminal, Sandbox, SmallDisk, eventually, leaks, needs};
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -470,5 +471,115 @@ fn a_flood_of_output_fills_no_disk_and_stops_nobody() {
     sandbox.rrun(["stop", "-t", "0", "flood"]).run().succeeds();
     sandbox.rrun(["logs", "--tail", "1", "flood"]).run().stdout_is("y\n");
     sandbox.rrun(["rm", "flood"]).run().succeeds();
+    sandbox.nothing_remains([&id]);
+}
+
+#[test]
+fn a_container_that_others_start_again_is_stopped_restarted_and_removed() {
+    needs!("root");
+    let sandbox = sandbox();
+    let id = start(&sandbox, &["--name", "busy"], "sleep 1000");
+    let begin = Instant::now();
+    for _ in 0..5 {
+        let verbs = [&["stop", "-t", "0", "busy"][..], &["start", "busy"], &["restart", "-t", "0", "busy"]];
+        let running: Vec<_> = verbs.into_iter().map(|verb| sandbox.rrun(verb).spawn()).collect();
+        for verb in running {
+            verb.wait().succeeds();
+        }
+    }
+    let restart = sandbox.rrun(["restart", "-t", "0", "busy"]).spawn();
+    sandbox.rrun(["rm", "-f", "busy"]).run().succeeds();
+    // It may have come too late.
+    drop(restart.wait());
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+    sandbox.nothing_remains([&id]);
+}
+
+/// The monitor of a container.
+fn monitor_of(id: &str) -> Pid {
+    let monitor = leaks::processes_with(&format!("--id\0{id}"));
+    assert_eq!(monitor.len(), 1, "one monitor for {id}");
+    Pid::from_raw(monitor[0]).expect("a pid")
+}
+
+#[test]
+fn a_container_goes_whatever_its_monitor_does() {
+    needs!("root");
+    let sandbox = sandbox();
+    let stopped = start(&sandbox, &["--name", "stopped"], "sleep 1000");
+    kill_process(monitor_of(&stopped), Signal::STOP).expect("it lives");
+    sandbox.rrun(["rm", "-f", "stopped"]).run().succeeds().stdout_is("stopped\n");
+
+    let busy = start(&sandbox, &["--name", "busy"], "sleep 1000");
+    let socket = sandbox.state().join("pods").join(&busy).join("monitor.sock");
+    let callers: Vec<_> = std::iter::from_fn(|| Client::connect(&socket).ok()).collect();
+    assert!(callers.len() > 64);
+    sandbox.rrun(["rm", "-f", "busy"]).run().succeeds().stdout_is("busy\n");
+    sandbox.nothing_remains([&stopped, &busy]);
+}
+
+#[test]
+fn a_full_disk_loses_no_exit_code() {
+    needs!("root");
+    let mut sandbox = Sandbox::new();
+    let disk = SmallDisk::new(&sandbox, 16 << 20);
+    sandbox.set_root(disk.path().join("root"));
+    sandbox.import_busybox();
+    let id = start(&sandbox, &["--name", "full"], "sleep 1000");
+    let ballast = disk.fill(0);
+    sandbox.rrun(["kill", "full"]).run().succeeds();
+    sandbox.rrun(["wait", "full"]).run().stdout_is("137\n");
+    eventually("its monitor is gone", || leaks::processes_with(&format!("--id\0{id}")).is_empty());
+    sandbox.rrun(["wait", "full"]).run().stdout_is("137\n");
+    // What cannot be done for want of room is said, once.
+    let refused = sandbox.rrun(["run", "-d", "--network", "none", "busybox", "true"]).run();
+    refused.fails(125, &["No space left on device"]);
+    assert_eq!(refused.stderr().matches("No space left").count(), 1, "{}", refused.stderr());
+    fs::remove_file(ballast).expect("it is there");
+    sandbox.rrun(["rm", "full"]).run().succeeds();
+    sandbox.nothing_remains([&id]);
+}
+
+#[test]
+fn lines_that_were_rotated_away_are_told_and_others_are_not_lost() {
+    needs!("root");
+    let sandbox = sandbox();
+    let script = "i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done; sleep 0.5";
+    let kept = ["--name", "kept", "--log-opt", "max-size=32k", "--log-opt", "max-file=90"];
+    let id = start(&sandbox, &kept, script);
+    let all = sandbox.rrun(["logs", "-f", "kept"]).run();
+    let lines: Vec<u32> = all.stdout().lines().map(|line| line.parse().expect("a number")).collect();
+    assert_eq!((lines.len(), lines.windows(2).all(|pair| pair[0] + 1 == pair[1])), (30000, true));
+    all.stderr_lacks("lost");
+
+    let go = "until [ -e /go ]; do sleep 0.02; done; ";
+    let lossy = ["--name", "lossy", "--log-opt", "max-size=16k", "--log-opt", "max-file=1"];
+    let other = start(&sandbox, &lossy, &format!("echo first; {go}{script}"));
+    wait_for_log(&sandbox, "lossy", "first");
+    let mut follow = sandbox.rrun(["logs", "-f", "lossy"]).spawn();
+    follow.wait_for_stdout("first");
+    follow.signal(Signal::STOP);
+    sandbox.rrun(["exec", "lossy", "touch", "/go"]).run().succeeds();
+    sandbox.rrun(["wait", "lossy"]).run().succeeds();
+    follow.signal(Signal::CONT);
+    follow.wait().succeeds().stderr_has("lines were lost").stdout_has("29999\n");
+    sandbox.rrun(["rm", "kept", "lossy"]).run().succeeds();
+    sandbox.nothing_remains([&id, &other]);
+}
+
+#[test]
+fn a_terminal_without_input_shows_each_line_end_once() {
+    needs!("root");
+    let sandbox = sandbox();
+    let id = start(&sandbox, &["--name", "box"], "sleep 1000");
+    for arguments in [
+        &["exec", "-t", "box", "sh", "-c", "echo one; echo two"][..],
+        &["run", "--rm", "-t", "--network", "none", "busybox", "sh", "-c", "echo one; echo two"],
+    ] {
+        let mut on = OnTerminal::start(&sandbox, arguments);
+        on.expect("one\r\ntwo\r\n");
+        assert_eq!(on.ends(), 0);
+    }
+    sandbox.rrun(["rm", "-f", "box"]).run().succeeds();
     sandbox.nothing_remains([&id]);
 }

@@ -287,7 +287,9 @@ fn a_killed_monitor_takes_its_container_along() {
     assert_eq!(ids.len(), 1);
     running.signal(Signal::KILL);
     running.wait().exits(137);
-    eventually("the container is gone", || sandbox.leaks().is_empty());
+    let is_process = |leak: &String| leak.starts_with("process");
+    eventually("the container is gone", || !sandbox.leaks().iter().any(is_process));
+    // The rest is freed by the next command.
     sandbox.rrun(["run", "--rm", "--network", "none", "busybox", "true"]).run().succeeds();
     sandbox.nothing_remains(&ids);
 }

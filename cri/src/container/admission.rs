@@ -72,12 +72,9 @@ pub fn pod_again(same_request: bool, ready: bool, has_containers: bool) -> Again
     }
 }
 
-/// A container of this name and attempt is there.
-pub fn container_again(same_request: bool, state: &State) -> Again {
-    match (same_request, state) {
-        (true, State::Created) => Again::Same,
-        _ => Again::Conflict,
-    }
+/// A container of this name and attempt is there. Is it the answer to the same request, which got lost?
+pub fn is_same_container(same_request: bool, state: &State) -> bool {
+    same_request && *state == State::Created
 }
 
 /// The error for a container whose state refuses a request.
@@ -116,10 +113,7 @@ mod tests {
         assert_eq!(pod_again(false, true, false), Again::Conflict);
         assert_eq!(pod_again(true, false, false), Again::Replace);
         assert_eq!(pod_again(true, false, true), Again::Conflict);
-        assert_eq!(
-            states().map(|state| container_again(true, &state) == Again::Same),
-            [true, false, false, false]
-        );
-        assert!(states().iter().all(|state| container_again(false, state) == Again::Conflict));
+        assert_eq!(states().map(|state| is_same_container(true, &state)), [true, false, false, false]);
+        assert!(!states().iter().any(|state| is_same_container(false, state)));
     }
 }

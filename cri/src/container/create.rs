@@ -35,20 +35,29 @@ pub fn create(node: &Node, pod: &Pod, config: &ContainerConfig) -> Result<Arc<Co
     let image = find_image(&node.store, config)?;
     let command = command::resolve(config, &image.config.config)?;
     let log = plan.log.as_deref().map(|path| log::prepare(&pod.config.log_directory, path)).transpose()?;
-    let parts = Parts {
+    let mut parts = Parts {
         id: engine::new_id()?,
         config: config.clone(),
         image: image_use(&image, config),
         created_at: status_record::now(),
         log_path: log,
         stop_signal: stop_signal(&image),
+        broken: None,
     };
-    let held = node.containers.create(&Container::record(&parts, pod, image.manifest, &command.args)?)?;
+    let arguments = command.args.clone();
+    let held = node.containers.create(&Container::record(&parts, pod, image.manifest, &arguments)?)?;
     drop(hold);
     let made = Making { node, pod, plan: &plan, image: &image, held: &held }.run(command, config, &parts);
-    match made.and_then(|(user, broken)| Ok((Container::new(parts, pod, user)?, broken))) {
-        Ok((mut container, broken)) => {
-            container.broken = broken;
+    let made = made.and_then(|(user, broken)| {
+        parts.broken = broken;
+        // A later rcri has to know as well: the monitor has nothing of it.
+        if parts.broken.is_some() {
+            Container::record(&parts, pod, image.manifest, &arguments)?.write(&held.path)?;
+        }
+        Container::new(parts, pod, user)
+    });
+    match made {
+        Ok(container) => {
             let container = Arc::new(container);
             node.index.add_container(Arc::clone(&container));
             tracing::info!(container = container.short(), pod = pod.short(), "made a container");
@@ -60,11 +69,11 @@ pub fn create(node: &Node, pod: &Pod, config: &ContainerConfig) -> Result<Arc<Co
 
 fn undo(node: &Node, pod: &Pod, held: Held) -> Result<()> {
     // Its monitor has undone what failed; what it made before something else failed it still has.
-    if let Ok(mut client) = node.monitor(&pod.id) {
-        match client.delete(&held.id) {
-            Err(error) if error.refusal().is_none() && !error.is_gone() => return Err(error.into()),
-            _ => {}
+    match node.monitor(&pod.id).and_then(|mut client| Ok(client.delete(&held.id)?)) {
+        Err(Error::Client(error)) if error.refusal().is_none() && !error.is_gone() => {
+            return Err(error.into());
         }
+        _ => {}
     }
     Ok(node.containers.remove(held)?)
 }

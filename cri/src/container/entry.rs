@@ -49,7 +49,8 @@ pub struct Container {
 }
 
 /// A command that cannot be executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Broken {
     /// The exit code of such a command.
     pub code: u8,
@@ -77,6 +78,8 @@ struct Kept {
     config: Encoded<ContainerConfig>,
     image: ImageUse,
     stop_signal: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    broken: Option<Broken>,
 }
 
 /// What a container is made of; see the fields of [`Container`].
@@ -89,6 +92,7 @@ pub struct Parts {
     pub created_at: i64,
     pub log_path: Option<PathBuf>,
     pub stop_signal: u32,
+    pub broken: Option<Broken>,
 }
 
 impl Container {
@@ -104,7 +108,7 @@ impl Container {
             user,
             log_path: parts.log_path,
             stop_signal: parts.stop_signal,
-            broken: None,
+            broken: parts.broken,
             stop: Stop::default(),
             state: watch::Sender::new(State::Created),
         })
@@ -125,6 +129,7 @@ impl Container {
             created_at: kept.created_at,
             log_path: cri.log_path,
             stop_signal: kept.stop_signal,
+            broken: kept.broken,
         };
         Container::new(parts, pod, user)
     }
@@ -138,6 +143,7 @@ impl Container {
             config: Encoded(parts.config.clone()),
             image: parts.image.clone(),
             stop_signal: parts.stop_signal,
+            broken: parts.broken.clone(),
         };
         let mut record = Record::new(&parts.id, manifest, &parts.image.name, command);
         record.labels = parts.config.labels.clone().into_iter().collect();
@@ -277,12 +283,12 @@ fn damaged(id: &str, error: &serde_json::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use k8s_cri::v1::PodSandboxConfig;
 
     use super::*;
 
-    fn container() -> Container {
+    pub(in crate::container) fn container() -> Container {
         let parts = Parts {
             id: "c".repeat(64),
             config: ContainerConfig::default(),
@@ -290,6 +296,7 @@ mod tests {
             created_at: 1,
             log_path: None,
             stop_signal: 15,
+            broken: None,
         };
         let pod = Pod::new("a".repeat(64), PodSandboxConfig::default(), 1);
         Container::new(parts, &pod, LinuxContainerUser::default()).unwrap()
@@ -297,6 +304,25 @@ mod tests {
 
     fn exited(code: u8, oom: bool, failure: Option<&str>) -> State {
         State::Exited { code, started: 1, finished: 2, oom, failure: failure.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_command_that_cannot_run_is_remembered_on_disk() {
+        let pod = Pod::new("a".repeat(64), PodSandboxConfig::default(), 1);
+        let reason = "no such program".to_owned();
+        let parts = Parts {
+            id: "c".repeat(64),
+            config: ContainerConfig::default(),
+            image: ImageUse::default(),
+            created_at: 1,
+            log_path: None,
+            stop_signal: 15,
+            broken: Some(Broken { code: 127, reason }),
+        };
+        let record = Container::record(&parts, &pod, Digest::of(b"x"), &[]).unwrap();
+        let cri = record.cri.clone().unwrap();
+        let read = Container::from_record(record, cri, &pod, LinuxContainerUser::default()).unwrap();
+        assert_eq!(read.broken, parts.broken);
     }
 
     #[test]

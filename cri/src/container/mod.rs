@@ -23,6 +23,7 @@ pub mod request;
 pub mod resources;
 pub mod seccomp;
 pub mod security;
+pub mod session;
 pub mod spec;
 pub mod stop;
 pub mod user;

@@ -62,6 +62,10 @@ fn check_one(at: &str, mount: &CriMount) -> Result<Wanted> {
     if !source.is_absolute() || mount.host_path.contains('\0') {
         return Err(Error::invalid(field("host_path"), format!("{:?} is no absolute path", mount.host_path)));
     }
+    // The folders on the way would be made, and then lead somewhere else.
+    if source.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::invalid(field("host_path"), format!("{:?} leads up", mount.host_path)));
+    }
     Ok(Wanted {
         destination: destination(&field("container_path"), &mount.container_path)?,
         source,
@@ -218,9 +222,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for (host, container) in
-            [("", "/x"), ("rel", "/x"), ("/a", ""), ("/a", "/"), ("/a", "/x/../../y"), ("/a\0", "/x")]
-        {
+        for (host, container) in [
+            ("", "/x"),
+            ("rel", "/x"),
+            ("/a/../b", "/x"),
+            ("/a", ""),
+            ("/a", "/"),
+            ("/a", "/x/../../y"),
+            ("/a\0", "/x"),
+        ] {
             assert!(check(&[mount(host, container)]).is_err(), "{host:?} {container:?}");
         }
         let recursive = CriMount { recursive_read_only: true, ..mount("/a", "/x") };

@@ -66,11 +66,22 @@ fn join_or_begin(
     *running = Some(Running { deadline, outcome: outcome.clone() });
     let (node, container) = (Arc::clone(node), Arc::clone(container));
     tokio::spawn(async move {
+        let under_way = UnderWay(Arc::clone(&container));
         let result = drive(&node, &container, deadlines, at_once).await;
-        container.stop.lock().take();
+        // Before anybody hears of it: who does may ask again at once.
+        drop(under_way);
         sender.send_replace(Some(result.map_err(Arc::new)));
     });
     outcome
+}
+
+/// A stop that is over in whatever way is none that others could join.
+struct UnderWay(Arc<Container>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.stop.lock().take();
+    }
 }
 
 async fn drive(
@@ -125,5 +136,25 @@ fn has_ended(state: &State) -> bool {
 impl Stop {
     fn lock(&self) -> MutexGuard<'_, Option<Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::entry::tests::container;
+
+    #[test]
+    fn a_stop_that_panicked_is_not_joined() {
+        let container = Arc::new(container());
+        let (deadline, _) = watch::channel(Instant::now());
+        let (_, outcome) = watch::channel(None);
+        *container.stop.lock() = Some(Running { deadline, outcome });
+        let under_way = UnderWay(Arc::clone(&container));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _under_way = under_way;
+            panic!("on purpose");
+        }));
+        assert!(panicked.is_err() && container.stop.lock().is_none());
     }
 }

@@ -21,22 +21,23 @@ use crate::node::Node;
 const STACK: usize = 256 << 10;
 
 /// Makes a pod and enters it into the index. On failure everything is undone; what cannot be stays on record as a pod
-/// that is not ready, so that the kubelet's next attempt to remove it is another attempt to undo it.
-pub fn create(node: &Arc<Node>, pod: Pod, plan: &Plan) -> Result<Arc<Pod>> {
+/// that is not ready, so that the kubelet's next attempt to remove it is another attempt to undo it. The caller has the
+/// pod's gate.
+pub fn create(node: &Arc<Node>, pod: &Arc<Pod>, plan: &Plan) -> Result<()> {
     let held = node.pods.create(&pod.record(node)?)?;
-    let pod = Arc::new(pod);
-    match build(node, &pod, plan, &held) {
+    match build(node, pod, plan, &held) {
         Ok((client, addresses)) => {
             pod.set_ready(addresses);
-            node.index.add_pod(Arc::clone(&pod));
-            monitors::follow(node, &pod, client);
+            node.index.add_pod(Arc::clone(pod));
+            monitors::follow(node, pod, client);
             tracing::info!(pod = pod.short(), name = pod.metadata().name, "made a pod");
-            Ok(pod)
+            Ok(())
         }
         Err(error) => {
-            let undone = teardown::take_down(node, &pod).and_then(|()| Ok(node.pods.remove(held)?));
+            let undone =
+                teardown::take_down(node, pod, Some(&held)).and_then(|()| Ok(node.pods.remove(held)?));
             if undone.is_err() {
-                node.index.add_pod(Arc::clone(&pod));
+                node.index.add_pod(Arc::clone(pod));
             }
             Err(error.and_undo(undone))
         }

@@ -15,12 +15,9 @@ use crate::node::Node;
 ///
 /// After a failure, whatever is left is found by the pod's network file or at the namespace's own place.
 pub fn set_up(node: &Node, pod: &Pod, ports: &[PortMapping], folder: &Path) -> Result<Vec<IpAddr>> {
-    let config = load_first(&node.config.cni_conf_dir)?.ok_or_else(|| {
-        Error::invalid(
-            "network",
-            format!("no network configuration in {}", node.config.cni_conf_dir.display()),
-        )
-    })?;
+    let configurations = &node.config.cni_conf_dir;
+    let config =
+        load_first(configurations)?.ok_or_else(|| Error::NoNetwork { folder: configurations.clone() })?;
     let path = node.containers.network_namespace(&pod.id);
     let mut attachment =
         Attachment::new(&pod.id, &path, config, &node.plugins(), node.config.root.join("cni/results"))?;
@@ -31,7 +28,7 @@ pub fn set_up(node: &Node, pod: &Pod, ports: &[PortMapping], folder: &Path) -> R
     let result = attachment.add()?;
     let addresses = result.primary_first();
     if addresses.is_empty() {
-        return Err(Error::invalid("network", "the network plugins gave the pod no address"));
+        return Err(Error::NoAddress);
     }
     Ok(addresses)
 }

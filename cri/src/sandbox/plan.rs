@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use k8s_cri::v1::{
     LinuxPodSandboxConfig, NamespaceMode, NamespaceOption, PodSandboxConfig, PortMapping as CriPort,
@@ -10,6 +11,7 @@ use k8s_cri::v1::{
 use prost::Message;
 use runtime::cgroup::CgroupPath;
 use runtime::network::{PortMapping, Protocol};
+use rustix::thread::UnshareFlags;
 
 use crate::encoded;
 use crate::error::{Error, Result};
@@ -51,15 +53,17 @@ pub fn check(config: &PodSandboxConfig, handler: &str) -> Result<Plan> {
         config.metadata.as_ref().ok_or_else(|| Error::invalid("config.metadata", "it is missing"))?;
     text::name("config.metadata.name", &metadata.name)?;
     for (field, value) in [
+        ("config.metadata.name", &metadata.name),
         ("config.metadata.namespace", &metadata.namespace),
         ("config.metadata.uid", &metadata.uid),
-        ("config.log_directory", &config.log_directory),
     ] {
-        text::printable(field, value)?;
+        network_argument(field, value)?;
     }
+    log_directory(&config.log_directory)?;
     let linux = config.linux.clone().unwrap_or_default();
     let namespaces = namespaces(&linux)?;
     let own_network = namespaces.network() == NamespaceMode::Pod;
+    let own_ipc = namespaces.ipc() == NamespaceMode::Pod;
     hostname(&config.hostname)?;
     dns(config)?;
     if !linux.cgroup_parent.is_empty() {
@@ -69,8 +73,8 @@ pub fn check(config: &PodSandboxConfig, handler: &str) -> Result<Plan> {
     Ok(Plan {
         own_network,
         own_pid: namespaces.pid() != NamespaceMode::Node,
-        own_ipc: namespaces.ipc() == NamespaceMode::Pod,
-        sysctls: sysctls(&linux, own_network)?,
+        own_ipc,
+        sysctls: sysctls(&linux, own_network, own_ipc)?,
         ports: config.port_mappings.iter().enumerate().try_fold(Vec::new(), |mut ports, (index, port)| {
             ports.extend(port_mapping(index, port)?);
             Ok::<_, Error>(ports)
@@ -112,6 +116,24 @@ pub fn no_user_namespace(options: &NamespaceOption) -> Result<()> {
     }
 }
 
+/// Plugins of the network are told of a pod in a list that has no way to quote.
+fn network_argument(field: &str, value: &str) -> Result<()> {
+    text::printable(field, value)?;
+    match value.contains(';') {
+        true => Err(Error::invalid(field, format!("{value:?} has a semicolon"))),
+        false => Ok(()),
+    }
+}
+
+fn log_directory(path: &str) -> Result<()> {
+    const FIELD: &str = "config.log_directory";
+    text::printable(FIELD, path)?;
+    match path.is_empty() || Path::new(path).is_absolute() {
+        true => Ok(()),
+        false => Err(Error::invalid(FIELD, format!("{path:?} is not absolute"))),
+    }
+}
+
 fn hostname(name: &str) -> Result<()> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     match name.len() <= LONGEST_HOSTNAME && name.bytes().all(good) {
@@ -132,21 +154,25 @@ fn dns(config: &PodSandboxConfig) -> Result<()> {
     Ok(())
 }
 
-fn sysctls(linux: &LinuxPodSandboxConfig, own_network: bool) -> Result<Vec<String>> {
+fn sysctls(linux: &LinuxPodSandboxConfig, own_network: bool, own_ipc: bool) -> Result<Vec<String>> {
     let mut all: BTreeMap<&str, &str> = BTreeMap::new();
     if own_network {
         all.extend(DEFAULT_SYSCTLS);
     }
+    // Its host name is its own where its network is.
+    let own = [
+        (UnshareFlags::NEWNET, own_network),
+        (UnshareFlags::NEWUTS, own_network),
+        (UnshareFlags::NEWIPC, own_ipc),
+    ];
     for (name, value) in &linux.sysctls {
+        let at = || format!("config.linux.sysctls[{name:?}]");
         text::word("config.linux.sysctls", name)?;
-        text::printable("config.linux.sysctls", value)?;
-        // A separator would be a second setting to whoever reads line by line (CVE-2022-0811).
-        if name.contains('=') {
-            return Err(Error::invalid(
-                "config.linux.sysctls",
-                format!("{name:?} is no name of a parameter"),
-            ));
-        }
+        text::printable(&at(), value)?;
+        runtime::spec::sysctl(name, value, |kind| {
+            own.iter().any(|(flag, is_own)| *is_own && flag.bits() == kind.bits().unsigned_abs())
+        })
+        .map_err(|reason| Error::invalid(at(), reason))?;
         all.insert(name, value);
     }
     Ok(all.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
@@ -260,6 +286,16 @@ mod tests {
         {
             assert!(with(name, value).is_err(), "{name:?} {value:?}");
         }
+        // What is the host's is refused before anything exists, and not by the first process of the pod.
+        for name in ["kernel.core_pattern", "vm.swappiness", "net..x", "kernel.hostname"] {
+            assert!(matches!(with(name, "1"), Err(Error::Invalid { .. })), "{name}");
+        }
+        assert!(with("kernel.shmmax", "1").is_ok() && with("fs/mqueue/msg_max", "1").is_ok());
+        let sysctls = [("kernel.shmmax".to_owned(), "1".to_owned())].into();
+        let mut shared =
+            with_namespaces(NamespaceOption { ipc: NamespaceMode::Node as i32, ..Default::default() });
+        shared.linux.as_mut().unwrap().sysctls = sysctls;
+        assert!(check(&shared, "").is_err());
     }
 
     #[test]
@@ -284,6 +320,16 @@ mod tests {
         assert!(check(&hostname, "").is_err());
         let dns = DnsConfig { searches: vec!["a\nnameserver 6.6.6.6".to_owned()], ..Default::default() };
         assert!(check(&PodSandboxConfig { dns_config: Some(dns), ..config() }, "").is_err());
+        for log_directory in ["relative/logs", "/a\nb"] {
+            let bad = PodSandboxConfig { log_directory: log_directory.to_owned(), ..config() };
+            assert!(check(&bad, "").is_err(), "{log_directory:?}");
+        }
+        for (name, namespace, uid) in [("a;K8S_POD_UID=x", "", ""), ("a", "b;c", ""), ("a", "b", ";")] {
+            let [name, namespace, uid] = [name, namespace, uid].map(str::to_owned);
+            let metadata = Some(PodSandboxMetadata { name, namespace, uid, attempt: 0 });
+            let bad = PodSandboxConfig { metadata, ..config() };
+            assert!(matches!(check(&bad, ""), Err(Error::Invalid { .. })), "{bad:?}");
+        }
         let large = PodSandboxConfig { log_directory: "x".repeat(encoded::LONGEST), ..config() };
         assert!(check(&large, "").is_err());
         let linux = LinuxPodSandboxConfig { cgroup_parent: "/a/../..".to_owned(), ..Default::default() };

@@ -1,7 +1,7 @@
 //! One pod in memory, and its way to disk and back.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::{PodRecord, short};
 use k8s_cri::v1::{NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata};
@@ -26,7 +26,7 @@ pub struct Pod {
     /// Nanoseconds since 1970.
     pub created_at: i64,
     /// Held exclusively by what ends the pod, shared by what adds to it.
-    pub gate: RwLock<()>,
+    pub gate: Arc<RwLock<()>>,
     life: Mutex<Life>,
 }
 
@@ -47,7 +47,7 @@ struct Kept {
 impl Pod {
     /// A pod that is not there yet.
     pub fn new(id: String, config: PodSandboxConfig, created_at: i64) -> Pod {
-        Pod { id, config, created_at, gate: RwLock::default(), life: Mutex::default() }
+        Pod { id, config, created_at, gate: Arc::default(), life: Mutex::default() }
     }
 
     /// The pod of a record, not ready.

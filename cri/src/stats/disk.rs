@@ -20,6 +20,11 @@ const REST: u32 = 20;
 /// More files than this are not counted.
 const MOST: u64 = 2_000_000;
 
+/// Folders in folders that are looked into: each of them is open meanwhile.
+const DEEPEST: usize = 256;
+/// Files with several names that are remembered. More of them count as often as they have names.
+const MOST_LINKED: usize = 100_000;
+
 /// Space of a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
@@ -100,7 +105,8 @@ impl Usage {
     }
 }
 
-/// Counts what is in a folder, itself included.
+/// Counts what is in a folder, itself included. A folder is read as far as the next one in it, and that one first: open
+/// are those on the way down, however many there are side by side.
 fn walk(path: &Path) -> Option<DiskUsage> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let top = rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?;
@@ -108,34 +114,35 @@ fn walk(path: &Path) -> Option<DiskUsage> {
     let mut usage =
         DiskUsage { timestamp: status_record::now(), bytes: own.st_blocks.unsigned_abs() * 512, inodes: 1 };
     let mut linked = HashSet::new();
-    let mut folders = vec![PathBuf::from(".")];
-    while let Some(folder) = folders.pop() {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        // It is gone, or something else by now.
-        let Ok(opened) = rustix::fs::openat2(&top, &folder, flags, Mode::empty(), resolve) else { continue };
-        let Ok(entries) = Dir::read_from(&opened) else { continue };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let Ok(stat) = rustix::fs::statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            // A file with several names is there once.
-            if stat.st_nlink > 1
-                && FileType::from_raw_mode(stat.st_mode) != FileType::Directory
-                && !linked.insert(stat.st_ino)
-            {
-                continue;
-            }
-            usage.bytes += stat.st_blocks.unsigned_abs() * 512;
-            usage.inodes += 1;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                use std::os::unix::ffi::OsStrExt;
-                folders.push(folder.join(std::ffi::OsStr::from_bytes(name.to_bytes())));
-            }
-            if usage.inodes >= MOST {
-                return Some(usage);
-            }
+    let mut way = vec![Dir::new(top).ok()?];
+    loop {
+        let depth = way.len();
+        let Some(folder) = way.last_mut() else { break };
+        let Some(Ok(entry)) = folder.read() else {
+            way.pop();
+            continue;
+        };
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(handle) = folder.fd() else { continue };
+        let Ok(stat) = rustix::fs::statat(handle, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        // A file with several names is there once.
+        if stat.st_nlink > 1 && !is_folder && linked.len() < MOST_LINKED && !linked.insert(stat.st_ino) {
+            continue;
+        }
+        usage.bytes += stat.st_blocks.unsigned_abs() * 512;
+        usage.inodes += 1;
+        if usage.inodes >= MOST {
+            break;
+        }
+        if is_folder && depth < DEEPEST {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            // It is gone, or something else by now.
+            let opened = rustix::fs::openat2(handle, name, flags, Mode::empty(), resolve);
+            way.extend(opened.ok().and_then(|opened| Dir::new(opened).ok()));
         }
     }
     Some(usage)
@@ -157,6 +164,12 @@ mod tests {
         assert_eq!(usage.inodes, 5);
         assert!((100_000..200_000).contains(&usage.bytes), "{usage:?}");
         assert_eq!(walk(&path("nowhere")), None);
+        // What is too deep is not looked into, and all else is.
+        let mut deep = path("deep");
+        (0..DEEPEST + 10).for_each(|_| deep.push("d"));
+        std::fs::create_dir_all(&deep).unwrap();
+        (0..300).for_each(|n| std::fs::create_dir(path(&format!("a/wide-{n}"))).unwrap());
+        assert_eq!(walk(folder.path()).unwrap().inodes, 5 + 300 + DEEPEST as u64);
         assert_eq!(walk(&path("a/link")), None);
     }
 }

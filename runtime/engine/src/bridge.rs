@@ -77,10 +77,7 @@ impl Bridge {
         let file = network_file(&containers.folder(&record.id));
         attachment.write(&file)?;
         let added = namespace::create(&path).and_then(|()| attachment.add());
-        added.map_err(|failure| match release(&file) {
-            Ok(()) => failure.into(),
-            Err(left) => Error::Left { left: left.to_string(), failure: Box::new(failure.into()) },
-        })
+        added.map_err(|failure| Error::from(failure).and_undo(release(&file).map_err(Error::from)))
     }
 
     /// The configuration for a container; addresses that are given away are noted below `addresses`.

@@ -77,8 +77,7 @@ impl Containers {
         }
         let held = folder::create(&self.folder, &record.id)?;
         if let Err(error) = record.write(&held.path) {
-            self.remove(held)?;
-            return Err(error);
+            return Err(error.and_undo(self.remove(held)));
         }
         if record.durability() == Durability::Synced {
             files::sync_folder(&self.folder)?;
@@ -123,22 +122,46 @@ impl Containers {
     /// Removes a container that has ended, by whatever people call it; returns its id. One of Kubernetes goes only with
     /// `cri`.
     pub fn remove_named(&self, name: &str, cri: bool) -> Result<String> {
-        let id = self.find_id(name)?;
-        let held = self.hold(&id, name)?;
+        let held = self.hold_named(name, cri)?;
+        let id = held.id.clone();
+        self.remove(held)?;
+        Ok(id)
+    }
+
+    /// As [`Containers::remove_named`], also if its network cannot be released: then it is said why not, and what may be
+    /// left of it.
+    pub fn discard_named(&self, name: &str, cri: bool) -> Result<Option<String>> {
+        let held = self.hold_named(name, cri)?;
+        self.end_processes(&held)?;
+        let file = network_file(&held.path);
+        let left = runtime::network::release(&file).err().map(|error| {
+            let cause = crate::error::chain(&Error::from(error));
+            format!("what may be left is {}: {cause}", runtime::network::abandon(&file))
+        });
+        self.trash(held)?;
+        Ok(left)
+    }
+
+    fn hold_named(&self, name: &str, cri: bool) -> Result<Held> {
+        let held = self.hold(&self.find_id(name)?, name)?;
         match Record::read(&held.path) {
             Ok(Some(record)) if !cri => record.refuse_cri(name)?,
             // Its record says nothing to anybody.
             Ok(_) | Err(Error::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.remove(held)?;
-        Ok(id)
+        Ok(held)
     }
 
     /// Removes everything of a container whose lock we have.
     pub fn remove(&self, held: Held) -> Result<()> {
         self.release(&held)?;
-        // Its monitor may have removed the folder.
+        self.trash(held)
+    }
+
+    /// Removes the folder of a container of which nothing else is left.
+    pub(crate) fn trash(&self, held: Held) -> Result<()> {
+        // Its monitor may have removed it.
         if !held.path.exists() {
             return Ok(());
         }
@@ -149,14 +172,19 @@ impl Containers {
     /// Frees what a container without monitor still has beside its folder: processes, cgroup, the runtime's record, the
     /// monitor's socket and its network.
     pub fn release(&self, held: &Held) -> Result<()> {
+        self.end_processes(held)?;
+        Ok(runtime::network::release(&network_file(&held.path))?)
+    }
+
+    /// As [`Containers::release`], but for the network.
+    pub(crate) fn end_processes(&self, held: &Held) -> Result<()> {
         // Folders with other names are not containers and have no state.
         if let Ok(id) = held.id.parse() {
             runtime::container::delete(&self.runtime_state(), &id, true).map_err(|source| {
                 Error::Remains { id: short(&held.id).to_owned(), source: Box::new(source) }
             })?;
         }
-        self.end_monitor(&held.id)?;
-        Ok(runtime::network::release(&network_file(&held.path))?)
+        self.end_monitor(&held.id)
     }
 
     /// A monitor without our lock has no container: its caller was killed before it asked for one.

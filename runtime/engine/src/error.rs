@@ -173,12 +173,11 @@ pub enum Error {
     #[error("cannot get random bytes for an id")]
     Random(#[source] io::Error),
     /// A failure, and what could not be undone after it.
-    #[error("{left}")]
+    #[error("{}; undoing it: {left}", chain(failure))]
     Left {
-        /// What stays behind.
+        /// What stays behind, and why.
         left: String,
         /// The failure.
-        #[source]
         failure: Box<Error>,
     },
 }
@@ -209,11 +208,48 @@ impl Error {
         }
     }
 
+    /// Both a failure and what undoing it met, if it met anything.
+    pub fn and_undo(self, undoing: Result<()>) -> Error {
+        match undoing {
+            Ok(()) => self,
+            Err(left) => Error::Left { left: chain(&left), failure: Box::new(self) },
+        }
+    }
+
     /// Makes an [`Error::Io`] of an errno or an I/O error.
     pub(crate) fn io<E: Into<io::Error>>(
         operation: &'static str,
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Error {
         move |source| Error::Io { operation, path: path.as_ref().to_owned(), source: source.into() }
+    }
+}
+
+/// The whole chain of causes in one line, each said once.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_comes_before_what_undoing_it_met() {
+        let file = |operation| Error::io(operation, "/x")(rustix::io::Errno::NOSPC);
+        let both = file("write").and_undo(Err(file("remove")));
+        let expected = "cannot write /x: No space left on device (os error 28); undoing it: cannot remove /x: \
+                        No space left on device (os error 28)";
+        assert_eq!(chain(&both), expected);
+        assert_eq!(file("write").and_undo(Ok(())).to_string(), "cannot write /x");
     }
 }

@@ -64,10 +64,13 @@ pub fn create(containers: &Containers, record: &Record, held: &Held, root: &Owne
             // It answers when it has released everything, or is gone, which is as good.
             let _ = client.shutdown();
             let error = Error::from(error);
-            if !record.remove {
-                note_failure(&error, &held.path)?;
+            match record.remove {
+                true => Err(error),
+                false => {
+                    let noted = note_failure(&error, &held.path);
+                    Err(error.and_undo(noted))
+                }
             }
-            Err(error)
         }
     }
 }

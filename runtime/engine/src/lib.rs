@@ -25,6 +25,7 @@ mod error;
 pub mod exec;
 mod files;
 mod folder;
+pub mod force;
 mod id;
 pub mod launch;
 mod lookup;

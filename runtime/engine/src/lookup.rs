@@ -6,6 +6,13 @@ use crate::folder;
 use crate::record::Record;
 
 impl Containers {
+    /// Every container's id and record, or why that cannot be read; no record where its maker was killed before there was
+    /// one.
+    pub fn entries(&self) -> Result<Vec<(String, Result<Option<Record>>)>> {
+        let names = folder::names(&self.folder)?;
+        Ok(names.into_iter().map(|id| (id.clone(), Record::read(&self.folder(&id)))).collect())
+    }
+
     /// The records that can be read. A container whose record is damaged, as an empty one after a power cut, has no
     /// name any more and can still be removed by its id.
     pub fn records(&self) -> Result<Vec<Record>> {

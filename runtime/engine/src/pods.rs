@@ -146,6 +146,12 @@ impl Pods {
         PodRecord::read(&self.folder(id))
     }
 
+    /// Every pod's id and record, or why that cannot be read; no record where its maker was killed before there was one.
+    pub fn entries(&self) -> Result<Vec<(String, Result<Option<PodRecord>>)>> {
+        let names = folder::names(&self.folder)?;
+        Ok(names.into_iter().map(|id| (id.clone(), PodRecord::read(&self.folder(&id)))).collect())
+    }
+
     /// The records that can be read.
     pub fn records(&self) -> Result<Vec<PodRecord>> {
         let mut records = Vec::new();

@@ -77,6 +77,7 @@ impl Attachment {
             relays,
             has_input: false,
             raw: record.tty && input.is_some(),
+            from_terminal: record.tty,
             resized: record.tty.then(|| Box::new(resized) as Box<dyn FnMut(TerminalSize)>),
             signalled: proxy_signals.then(|| Box::new(signalled) as Box<dyn FnMut(i32)>),
             detach: input.as_ref().map(|input| input.left.as_fd()),

@@ -61,15 +61,19 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(OUR_FAILURE)
 }
 
-/// Prints an error with its causes, each once: some libraries say a cause in the message above it as well.
 fn report_error(error: &anyhow::Error) {
+    report(&causes(error));
+}
+
+/// An error with its causes, each once: some libraries say a cause in the message above it as well.
+fn causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.ends_with(&cause) {
             text = format!("{text}: {cause}");
         }
     }
-    report(&text);
+    text
 }
 
 fn report(message: &str) {

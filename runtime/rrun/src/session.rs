@@ -114,9 +114,11 @@ pub struct Session<'a> {
     pub has_input: bool,
     /// The user's terminal is raw meanwhile.
     pub raw: bool,
+    /// It shows what comes as it is, raw or not: that comes from another terminal.
+    pub from_terminal: bool,
     /// What to do when the user's terminal has another size.
     pub resized: Option<Box<dyn FnMut(TerminalSize) + 'a>>,
-    /// Passes one of our signals on; without it, they end the session if the terminal is raw and us otherwise.
+    /// Passes one of our signals on; without it, they end the session if the terminal's mode is changed and us otherwise.
     pub signalled: Option<Box<dyn FnMut(i32) + 'a>>,
     /// Readable when the user wants to leave.
     pub detach: Option<BorrowedFd<'a>>,
@@ -126,9 +128,12 @@ impl Session<'_> {
     /// Follows the process of this conversation to its end.
     pub fn follow(mut self, client: &mut Client) -> Result<Ended> {
         let signals = self.take_signals()?;
-        let _raw = match self.raw && rustix::termios::isatty(stdin()) {
-            true => Some(RawMode::enter(stdin()).context("cannot set raw mode of the terminal")?),
-            false => None,
+        let _mode = if self.raw && rustix::termios::isatty(stdin()) {
+            Some(RawMode::enter(stdin()).context("cannot set raw mode of the terminal")?)
+        } else if self.from_terminal && rustix::termios::isatty(stdout()) {
+            Some(RawMode::show_as_is(stdout()).context("cannot set the output mode of the terminal")?)
+        } else {
+            None
         };
         if let (Some(resized), Some(size)) = (&mut self.resized, user_size()) {
             resized(size);
@@ -141,7 +146,8 @@ impl Session<'_> {
     fn take_signals(&self) -> Result<SignalFd> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGWINCH);
-        if self.raw || self.signalled.is_some() {
+        // Whatever ends us, the terminal gets back what it had.
+        if self.raw || self.from_terminal || self.signalled.is_some() {
             for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
                 set.add(signal);
             }
@@ -218,8 +224,7 @@ impl Session<'_> {
                         let index = (token - FIRST_RELAY) as usize;
                         ready[index] = true;
                         let relay = &mut self.relays[index];
-                        // The writing end of a pipe says so when its last reader goes, also while nothing is written.
-                        if flags.contains(EventFlags::ERR) && relay.sink_is_broken() {
+                        if relay.is_cut_off(flags.contains(EventFlags::ERR)) {
                             relay.close();
                         }
                     }

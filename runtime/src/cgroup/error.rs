@@ -39,9 +39,15 @@ pub enum Error {
         source: Errno,
     },
     /// The cgroup of a new container already has processes in it.
-    #[error("cgroup {} already contains processes; is another container using it?", path.display())]
+    #[error("container's cgroup is not empty: {} already contains processes; is another container using it?", path.display())]
     Populated {
         /// The folder.
+        path: PathBuf,
+    },
+    /// The cgroup of a new container is frozen: nothing would ever start in it.
+    #[error("container's cgroup unexpectedly frozen: {}; thaw it or choose another", path.display())]
+    Frozen {
+        /// The freezer's control file.
         path: PathBuf,
     },
     /// A control file refused a value.
@@ -120,7 +126,7 @@ impl Error {
         match self {
             Error::Path { .. } | Error::Invalid { .. } => Kind::InvalidSpec,
             Error::Unsupported { .. } => Kind::Unsupported,
-            Error::Populated { .. } | Error::Busy { .. } => Kind::InvalidState,
+            Error::Populated { .. } | Error::Frozen { .. } | Error::Busy { .. } => Kind::InvalidState,
             Error::NoHierarchy => Kind::Machine,
             other => match other.errno() {
                 Some(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Kind::PermissionDenied,
@@ -142,6 +148,7 @@ impl Error {
             | Error::Path { .. }
             | Error::Populated { .. }
             | Error::Invalid { .. }
+            | Error::Frozen { .. }
             | Error::Unsupported { .. }
             | Error::Busy { .. } => None,
         }

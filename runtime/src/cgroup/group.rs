@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::freeze::is_frozen;
 use super::mounts::read_whole;
 use super::{CgroupPath, Error, Hierarchies, Hierarchy, Kind};
 
@@ -48,6 +49,12 @@ impl Cgroup {
         let cgroup = Cgroup::at(hierarchies, path);
         let mut created = Vec::with_capacity(cgroup.places.len());
         let made = cgroup.places.iter().try_for_each(|place| place.create(path, &mut created));
+        // Only one that was there before, or is below such a one, can be.
+        let frozen = |file: &PathBuf| created.len() < cgroup.places.len() && is_frozen(file);
+        let made = match cgroup.freezer_file().filter(frozen) {
+            Some(path) => made.and(Err(Error::Frozen { path })),
+            None => made,
+        };
         let made = made.and_then(|()| if cgroup.unified { cgroup.enable_controllers() } else { Ok(()) });
         if let Err(error) = made {
             for folder in created {

@@ -19,6 +19,9 @@ pub struct Setup {
     /// File to write the pid of the container's process to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
+    /// Socket that receives a descriptor of the container's process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// Pass this many descriptors after standard error on
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
@@ -58,6 +61,7 @@ impl Setup {
             preserve_descriptors: self.preserve_fds,
             pid_file: self.pid_file.clone(),
             new_keyring: !self.no_new_keyring,
+            pidfd_socket: self.pidfd_socket.clone(),
             no_pivot: self.no_pivot,
             gate,
             dies_with_creator: false,

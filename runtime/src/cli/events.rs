@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use runtime::cgroup::Stats;
 use runtime::container::{Event, Id, Watched};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::output;
 
@@ -25,25 +26,31 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, state_root: &Path) -> anyhow::Result<u8> {
     let mut watched = Watched::new(state_root, &arguments.id)?;
     let id = arguments.id.as_str();
-    print("stats", id, Some(serde_json::to_value(watched.stats())?))?;
+    print("stats", id, Some(watched.stats()))?;
     if arguments.stats {
         return Ok(0);
     }
     loop {
         match watched.wait(arguments.interval)? {
-            Event::Time => print("stats", id, Some(serde_json::to_value(watched.stats())?))?,
+            Event::Time => print("stats", id, Some(watched.stats()))?,
             Event::OutOfMemory => print("oom", id, None)?,
             Event::Ended => return Ok(0),
         }
     }
 }
 
-fn print(kind: &str, id: &str, data: Option<Value>) -> anyhow::Result<()> {
-    let mut event = json!({ "type": kind, "id": id });
-    if let Some(data) = data {
-        event["data"] = data;
-    }
-    output::print(&event.to_string())
+/// A line of output. The order of its fields is runc's, for readers that are no JSON parsers.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Stats>,
+}
+
+fn print(kind: &str, id: &str, data: Option<Stats>) -> anyhow::Result<()> {
+    output::print(&serde_json::to_string(&Line { kind, id, data })?)
 }
 
 /// A number with a unit: `ms`, `s`, `m` or `h`.

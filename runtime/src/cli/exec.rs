@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Pass this many descriptors after standard error on
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Socket that receives a descriptor of the process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// Run it in a paused container too, where it waits for resume
     #[arg(long)]
     ignore_paused: bool,
@@ -75,13 +78,14 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     };
     let request = ExecRequest {
         id: arguments.id.clone(),
-        process: process(arguments, &state_root)?,
+        process: process(arguments, &state_root, log)?,
         state_root,
         stdio: Stdio::Inherit,
         console,
         preserve_descriptors: arguments.preserve_fds,
         pid_file: arguments.pid_file.clone(),
         as_sibling: false,
+        pidfd_socket: arguments.pidfd_socket.clone(),
         ignore_paused: arguments.ignore_paused,
         cgroups: arguments.cgroup.clone(),
     };
@@ -91,7 +95,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     let Some(signals) = signals else { return Ok(0) };
     let exit = match &executed.console_master {
         Some(master) => {
-            terminal::take_size(master)?;
+            terminal::ready(master)?;
             terminal::follow(executed.pidfd.as_fd(), executed.pid, master, &signals)?
         }
         None => follow(executed.pidfd.as_fd(), &signals)?,
@@ -100,9 +104,10 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
 }
 
 /// The process: from a file, or the container's own with what the options change.
-fn process(arguments: &Arguments, state_root: &std::path::Path) -> anyhow::Result<Process> {
+fn process(arguments: &Arguments, state_root: &std::path::Path, log: &Log) -> anyhow::Result<Process> {
     if let Some(file) = &arguments.process {
-        let mut process = runtime::spec::parse_process(file)?;
+        let (mut process, notes) = runtime::spec::parse_process(file)?;
+        log.clamped(&notes);
         if arguments.tty {
             process.set_terminal(Some(true));
         }

@@ -27,7 +27,13 @@ pub enum Format {
     Json,
 }
 
-pub fn run(arguments: &Arguments, state_root: &Path, log: &Log) -> anyhow::Result<u8> {
+pub fn run(arguments: &Arguments, given: bool, state_root: &Path, log: &Log) -> anyhow::Result<u8> {
+    // The default one is made by the first container; one that somebody named and that is not there is a slip.
+    anyhow::ensure!(
+        !given || state_root.is_dir(),
+        "cannot list {}: no such file or directory",
+        state_root.display()
+    );
     if arguments.quiet {
         let ids = container::ids(state_root)?;
         print_lines(ids.iter().map(ToString::to_string).collect())?;

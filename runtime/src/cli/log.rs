@@ -76,22 +76,25 @@ impl Log {
         if self.file.is_some() {
             self.line(level, message);
         } else if self.debug {
-            output::say(&format!("roci: {level}: {message}"));
+            output::say(self.text(level, message).trim_end());
         }
     }
 
     fn line(&self, level: &str, message: &str) {
         let Some(mut file) = self.file.as_ref() else { return };
+        // A full disk must not change what the program does.
+        let _ = file.write_all(self.text(level, message).as_bytes());
+    }
+
+    fn text(&self, level: &str, message: &str) -> String {
         let time = now();
-        let line = match self.format {
+        match self.format {
             LogFormat::Text => format!("time={time:?} level={level} msg={message:?}\n"),
             LogFormat::Json => {
                 let line = serde_json::json!({ "level": level, "msg": message, "time": time });
                 format!("{line}\n")
             }
-        };
-        // A full disk must not change what the program does.
-        let _ = file.write_all(line.as_bytes());
+        }
     }
 }
 

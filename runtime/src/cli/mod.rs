@@ -143,7 +143,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             log.error(&error);
             match (&line.verb, error.downcast_ref::<runtime::error::Error>()) {
-                (Some(Verb::Run(_) | Verb::Exec(_)), Some(error)) if error.exit_code() != 125 => {
+                (Some(Verb::Run(_)), Some(error)) if error.exit_code() != 125 => {
                     ExitCode::from(error.exit_code())
                 }
                 _ => ExitCode::from(failure_code),
@@ -158,6 +158,7 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         "--systemd-cgroup is not supported: cgroups are managed directly"
     );
     let state_root = state_root(line.global.root.as_deref());
+    log.debug(&format!("roci {} with state in {}", env!("CARGO_PKG_VERSION"), state_root.display()));
     match &line.verb {
         Some(Verb::Create(arguments)) => create::run(arguments, state_root, log),
         Some(Verb::Start(arguments)) => start::run(arguments, &state_root),
@@ -169,7 +170,7 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         Some(Verb::Pause(arguments)) => pause::pause(arguments, &state_root),
         Some(Verb::Resume(arguments)) => pause::resume(arguments, &state_root),
         Some(Verb::Ps(arguments)) => ps::run(arguments, &state_root),
-        Some(Verb::List(arguments)) => list::run(arguments, &state_root, log),
+        Some(Verb::List(arguments)) => list::run(arguments, line.global.root.is_some(), &state_root, log),
         Some(Verb::Update(arguments)) => update::run(arguments, &state_root, log),
         Some(Verb::Events(arguments)) => events::run(arguments, &state_root),
         Some(Verb::Spec(arguments)) => spec::run(arguments),

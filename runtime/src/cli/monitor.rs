@@ -79,8 +79,8 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> u8 {
         Ok(code) => code,
         Err(error) => {
             super::output::say(&match arguments.detach {
-                // Its caller puts its own words in front.
-                true => format!("{error:#}"),
+                // Its caller puts its own words in front, and each cause is in the message already.
+                true => error.to_string(),
                 false => format!("{}: {error}", arguments.program),
             });
             error.downcast_ref::<ForegroundError>().map_or(125, ForegroundError::exit_code)

@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     let mut created = container::create(request)?;
     log.clamped(&created.clamped);
     let master = created.console_master.take();
-    let sized = master.as_ref().map_or(Ok(()), terminal::take_size);
+    let sized = master.as_ref().map_or(Ok(()), terminal::ready);
     if let Err(error) = sized.and_then(|()| Ok(created.start()?)) {
         let _ = created.wait();
         let _ = created.delete();

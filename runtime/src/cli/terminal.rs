@@ -9,8 +9,9 @@ use runtime::monitor::foreground::follow_terminal;
 use runtime::process::Exit;
 use runtime::terminal::{self, RawMode};
 
-/// Gives the container's terminal the size of ours, before its command can ask.
-pub fn take_size(master: &OwnedFd) -> anyhow::Result<()> {
+/// Readies the container's terminal before its command can look: the size is that of ours, and lines pass as they are.
+pub fn ready(master: &OwnedFd) -> anyhow::Result<()> {
+    terminal::pass_lines_as_they_are(master).context("cannot set the container's terminal")?;
     match terminal::size(stdout()).or_else(|| terminal::size(stdin())) {
         Some(size) => {
             terminal::set_size(master, size).context("cannot set the size of the container's terminal")

@@ -1,6 +1,7 @@
 //! Where the terminal's master goes: to a console socket, or to the caller.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -19,6 +20,24 @@ pub(super) enum Receiver {
     Socket(OwnedFd),
 }
 
+/// Connects to a socket that a caller listens on for descriptors.
+pub(super) fn connect(path: &Path) -> Result<OwnedFd> {
+    let fail = |operation| Error::system(operation, path.to_string_lossy());
+    let address = SocketAddrUnix::new(path).map_err(fail("use"))?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(fail("open a socket for"))?;
+    rustix::net::connect(&socket, &address).map_err(fail("connect to"))?;
+    Ok(socket)
+}
+
+/// Sends the first process's descriptor to a socket (`--pidfd-socket`).
+pub(super) fn send_pidfd(socket: Option<&OwnedFd>, pidfd: &OwnedFd) -> Result<()> {
+    let Some(socket) = socket else { return Ok(()) };
+    send_with(socket.as_fd(), b"pidfd", Some(pidfd.as_fd()))
+        .map_err(Error::system("send", "the process to the pidfd socket"))
+}
+
 impl Receiver {
     /// Checks that what the process wants and what the caller offers go together.
     pub(super) fn open(console: &Console, terminal: bool) -> Result<Receiver> {
@@ -33,19 +52,7 @@ impl Receiver {
                 argument: "--console-socket".to_owned(),
                 reason: "cannot use console socket if runc will not detach or allocate tty".to_owned(),
             }),
-            (Console::Socket(path), true) => {
-                let fail = |operation| Error::system(operation, path.to_string_lossy());
-                let address = SocketAddrUnix::new(path).map_err(fail("use"))?;
-                let socket = rustix::net::socket_with(
-                    AddressFamily::UNIX,
-                    SocketType::STREAM,
-                    SocketFlags::CLOEXEC,
-                    None,
-                )
-                .map_err(fail("open a socket for"))?;
-                rustix::net::connect(&socket, &address).map_err(fail("connect to"))?;
-                Ok(Receiver::Socket(socket))
-            }
+            (Console::Socket(path), true) => Ok(Receiver::Socket(connect(path)?)),
         }
     }
 

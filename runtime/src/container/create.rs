@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sched::CloneFlags;
 
-use super::console::Receiver;
+use super::console::{Receiver, connect, send_pidfd};
 use super::delete::run_poststop;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, Record};
@@ -115,8 +115,9 @@ impl Created {
 pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(1)?;
     let bundle = std::path::absolute(&request.bundle).unwrap_or_else(|_| request.bundle.clone());
-    let spec = crate::spec::load(&bundle)?;
-    let plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
+    let (spec, notes) = crate::spec::load(&bundle)?;
+    let mut plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
+    plan.notes.extend(notes);
     let checked = Checked::new(&plan, &mut request)?;
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
@@ -153,6 +154,7 @@ struct Checked {
     console: Receiver,
     cgroup_path: CgroupPath,
     hierarchies: Hierarchies,
+    pidfd_socket: Option<OwnedFd>,
     sources: Sources,
 }
 
@@ -168,6 +170,7 @@ impl Checked {
             console: Receiver::open(&request.console, plan.process.terminal)?,
             cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
             hierarchies: Hierarchies::discover()?,
+            pidfd_socket: request.pidfd_socket.as_deref().map(connect).transpose()?,
             sources: Sources::open(plan, request.rootfs.take())?,
             joined,
         })
@@ -209,7 +212,7 @@ fn build(
     checked: Checked,
     mut record: Record,
 ) -> Result<Built> {
-    let Checked { joined, prepared, console, cgroup_path, hierarchies, sources } = checked;
+    let Checked { joined, prepared, console, cgroup_path, hierarchies, pidfd_socket, sources } = checked;
     let mut clamped = prepared.clamped;
     clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
@@ -278,6 +281,7 @@ fn build(
         if let Some(path) = &request.pid_file {
             write_pid_file(path, ready.pid)?;
         }
+        send_pidfd(pidfd_socket.as_ref(), &ready.pidfd)?;
         fault::point(14)?;
         if request.gate == Gate::Shared {
             // From here on it waits at the FIFO, whatever becomes of us.

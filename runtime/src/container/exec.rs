@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
+use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
 use super::pause::cgroup_of;
 use super::prepare::{Machine, Prepared};
@@ -37,6 +38,8 @@ pub struct ExecRequest {
     pub preserve_descriptors: u32,
     /// File to write its pid to.
     pub pid_file: Option<PathBuf>,
+    /// Socket that receives a descriptor of it.
+    pub pidfd_socket: Option<PathBuf>,
     /// Make it a child of our parent, who waits for it, and not of ours: we are a worker that ends.
     pub as_sibling: bool,
     /// Also in a paused container, where it waits for `resume`.
@@ -79,7 +82,7 @@ fn spec_of(folder: &Folder, id: &Id) -> Result<(super::record::Record, Spec)> {
         verb: "exec",
         status: Status::Creating,
     })?;
-    let spec = crate::spec::load(&record.bundle)?;
+    let (spec, _) = crate::spec::load(&record.bundle)?;
     Ok((record, spec))
 }
 
@@ -99,7 +102,8 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     let namespaces = namespaces_of(&spec);
     let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
     let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
-    let console = super::console::Receiver::open(&console, plan.terminal)?;
+    let console = Receiver::open(&console, plan.terminal)?;
+    let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
     let cgroup = cgroup_of(&record)?;
     let entrance = cgroup.entrance_below(&request.cgroups)?;
     fault::point(22)?;
@@ -131,6 +135,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
         if let Some(path) = &pid_file {
             write_pid_file(path, ready.pid)?;
         }
+        send_pidfd(pidfd_socket.as_ref(), &ready.pidfd)?;
         fault::point(24)?;
         ready.channel.start_and_follow()
     };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <state root>/<id>/state.json   what the container is, written aside and renamed     (record)
-//! <state root>/<id>/start        the gate: a FIFO that a created container reads      (create, start)
+//! <state root>/<id>/exec.fifo    the gate: a FIFO that a created container reads      (create, start)
 //! ```
 //!
 //! What must hold:

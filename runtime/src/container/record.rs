@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 const NAME: &str = "state.json";
 const NEW_NAME: &str = "state.json.new";
 /// The FIFO that a created container waits at.
-const GATE: &str = "start";
+const GATE: &str = "exec.fifo";
 
 /// What has to be remembered of a container.
 #[derive(Clone, Debug, Serialize, Deserialize)]

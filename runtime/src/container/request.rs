@@ -24,6 +24,8 @@ pub struct CreateRequest {
     pub preserve_descriptors: u32,
     /// File to write the process's pid to.
     pub pid_file: Option<PathBuf>,
+    /// Socket that receives a descriptor of its first process.
+    pub pidfd_socket: Option<PathBuf>,
     /// Give the container a session keyring of its own (runc's default).
     pub new_keyring: bool,
     /// Change the root without pivot_root, for a host whose root is an initramfs. Less safe: see

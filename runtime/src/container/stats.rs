@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 
 /// The processes of a container, in the numbers of the caller's PID namespace, sorted.
 pub fn processes(state_root: &Path, id: &Id) -> Result<Vec<i32>> {
-    Ok(in_state(state_root, id, "ps", Status::can_kill)?.processes()?)
+    let allowed = |status| status != Status::Creating;
+    Ok(in_state(state_root, id, "ps", allowed)?.processes()?)
 }
 
 /// A container that is being watched.

@@ -37,7 +37,7 @@ pub(super) fn find(command: &CStr, environment: &[CString]) -> Result<CString, C
 }
 
 fn executable(path: &CStr) -> Result<(), Errno> {
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::empty())?;
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, rustix::fs::AtFlags::EACCESS)?;
     let stat = rustix::fs::stat(path)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),

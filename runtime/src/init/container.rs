@@ -13,7 +13,7 @@ use rustix::mount::MountAttrFlags;
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::protocol::{ChildEnd, Failure};
-use super::{Step, StepFailure, sysctl, terminal};
+use super::{Step, StepFailure, scheduling, sysctl, terminal};
 use crate::cgroup::Entrance;
 use crate::container::{State, Status};
 use crate::fault;
@@ -58,6 +58,7 @@ impl Child for ContainerChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
         enter_cgroups(self.entrance)?;
+        scheduling::run_anywhere();
         self.enter_namespaces(channel)?;
         self.lead_session()?;
         let labels = self.process.open_labels()?;
@@ -113,13 +114,25 @@ impl ContainerChild<'_> {
             become_root("the new user namespace")?;
         } else {
             let user = CloneFlags::CLONE_NEWUSER;
+            let mut before = CloneFlags::empty();
+            if self.joined.get(user).is_some() {
+                // Those that belong to a user namespace above take our rights, which are gone once we are in this one;
+                // those that belong to it may take the rights that we get there.
+                for (kind, handle) in self.joined.for_child().filter(|(kind, _)| *kind != user) {
+                    if kind != CloneFlags::CLONE_NEWNS && nix::sched::setns(handle, kind).is_ok() {
+                        before |= kind;
+                    }
+                }
+            }
             if let Some(handle) = self.joined.get(user) {
                 nix::sched::setns(handle, user).map_err(failed(Step::JoinNamespace, user))?;
                 become_root("the joined user namespace")?;
                 self.go_on_as_sibling(channel)?;
             }
-            for (kind, handle) in self.joined.for_child().filter(|(kind, _)| *kind != user) {
-                nix::sched::setns(handle, kind).map_err(failed(Step::JoinNamespace, kind))?;
+            for (kind, handle) in self.joined.for_child() {
+                if kind != user && !before.contains(kind) {
+                    nix::sched::setns(handle, kind).map_err(failed(Step::JoinNamespace, kind))?;
+                }
             }
         }
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWCGROUP) {

@@ -36,9 +36,16 @@ impl Child for EnteringChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
         let labels = self.process.open_labels()?;
-        scheduling::run_on(self.process.plan.exec_affinity.initial.as_deref())?;
+        let affinity = &self.process.plan.exec_affinity;
+        if let Some(processors) = &affinity.initial {
+            scheduling::run_on(processors)?;
+        }
         enter_cgroups(self.entrance)?;
-        scheduling::run_on(self.process.plan.exec_affinity.last.as_deref())?;
+        match &affinity.last {
+            Some(processors) => scheduling::run_on(processors)?,
+            None if affinity.initial.is_none() => scheduling::run_anywhere(),
+            None => {}
+        }
         if !self.process.plan.terminal {
             self.process.place_stdio(None)?;
         }
@@ -67,7 +74,18 @@ impl EnteringChild<'_> {
     /// Joins all namespaces of the container's first process in one call, and lets go of its handle.
     fn join(&self) -> Result<(), StepFailure> {
         let failed = StepFailure::of(Step::JoinNamespace, "namespaces of the container");
-        nix::sched::setns(self.target, self.namespaces).map_err(|errno| failed(from_nix(errno)))?;
+        let mut left = self.namespaces;
+        let mut joined = nix::sched::setns(self.target, left);
+        if joined == Err(nix::errno::Errno::EPERM) && left.contains(CloneFlags::CLONE_NEWUSER) {
+            // Some belong to a user namespace above and take the rights that we have there.
+            for kind in left - CloneFlags::CLONE_NEWUSER - CloneFlags::CLONE_NEWNS {
+                if nix::sched::setns(self.target, kind).is_ok() {
+                    left -= kind;
+                }
+            }
+            joined = nix::sched::setns(self.target, left);
+        }
+        joined.map_err(|errno| failed(from_nix(errno)))?;
         let number: RawFd = self.target.as_raw_fd();
         crate::sys::fd::close_range(number, number, crate::sys::fd::Range::Close)
             .map_err(StepFailure::of(Step::Descriptors, "the container's handle"))?;

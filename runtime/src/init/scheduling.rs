@@ -25,9 +25,17 @@ pub(super) fn apply(plan: &ProcessPlan) -> Result<(), StepFailure> {
     Ok(())
 }
 
+/// Lets this process run wherever its cgroup may, whatever the caller of the runtime was bound to. The kernel takes from
+/// the set what there is.
+pub(super) fn run_anywhere() {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|number| set.set(number));
+    // A filter around us may forbid it; then the caller's set stays, as without this.
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
 /// Lets this process run on some processors only.
-pub(super) fn run_on(processors: Option<&[u32]>) -> Result<(), StepFailure> {
-    let Some(processors) = processors else { return Ok(()) };
+pub(super) fn run_on(processors: &[u32]) -> Result<(), StepFailure> {
     let mut set = CpuSet::new();
     let known = processors.iter().all(|number| (*number as usize) < CpuSet::MAX_CPU);
     processors.iter().filter(|_| known).for_each(|number| set.set(*number as usize));

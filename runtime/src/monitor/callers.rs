@@ -1,18 +1,35 @@
 //! The callers of a monitor: a fixed number of conversations, and what each still waits for.
+//!
+//! A few places are for those who come when all others are taken: by whoever is in one a container can be asked for, signalled,
+//! awaited and ended, and nothing else, so readers and execs without number lock nobody out who wants to end it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::channel::{Connection, Listener};
 use super::protocol::{ErrorKind, Exit, Reply, encode_reply};
 
-/// Callers served at the same time.
-pub const CALLERS: usize = 64;
+/// Callers served at the same time with whatever they want.
+const CALLERS: usize = 64;
+
+/// Further callers, who can only see and end containers.
+const RESERVED: usize = 16;
+
+/// All places.
+pub(super) const PLACES: usize = CALLERS + RESERVED;
 
 /// A caller, even after its place was given to another one: then nothing reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CallerId {
     place: usize,
     serial: u64,
+}
+
+#[cfg(test)]
+impl CallerId {
+    /// A caller that was never there.
+    pub(super) fn nobody() -> CallerId {
+        CallerId { place: 0, serial: 0 }
+    }
 }
 
 /// One conversation.
@@ -43,7 +60,7 @@ pub(super) enum Wait {
 /// All conversations.
 #[derive(Debug)]
 pub(super) struct Callers {
-    places: [Option<Caller>; CALLERS],
+    places: [Option<Caller>; PLACES],
     next_serial: u64,
     /// Those who could not be answered: to be forgotten like any other that leaves, with what depends on them.
     deaf: Vec<CallerId>,
@@ -54,7 +71,7 @@ pub(super) struct Callers {
 
 impl Callers {
     pub(super) fn new() -> Callers {
-        Callers { places: [const { None }; CALLERS], next_serial: 0, deaf: Vec::new(), turned_away: None }
+        Callers { places: [const { None }; PLACES], next_serial: 0, deaf: Vec::new(), turned_away: None }
     }
 
     /// Takes the next caller in; returns its place and socket. One too many is told so and turned away.
@@ -87,6 +104,11 @@ impl Callers {
     pub(super) fn at(&self, place: usize) -> Option<(CallerId, &Caller)> {
         let caller = self.places.get(place)?.as_ref()?;
         Some((CallerId { place, serial: caller.serial }, caller))
+    }
+
+    /// May this caller only see and end containers?
+    pub(super) fn is_restricted(&self, id: CallerId) -> bool {
+        id.place >= CALLERS
     }
 
     pub(super) fn find(&mut self, id: CallerId) -> Option<&mut Caller> {
@@ -133,17 +155,20 @@ impl Callers {
         }
     }
 
-    /// Tells all whom it concerns that the container at `place` is gone. `exit` is missing for one that was never
-    /// started.
-    pub(super) fn ended(&mut self, place: usize, container: &str, exit: Option<Exit>) {
+    /// Tells all whom it concerns that the container at `place` is gone, or why something of it is `left`. `exit` is missing
+    /// for one that was never started.
+    pub(super) fn ended(&mut self, place: usize, container: &str, exit: Option<Exit>, left: Option<&str>) {
         let never =
             Reply::Error { kind: ErrorKind::NotFound, text: "the container was removed before it ran" };
-        for index in 0..CALLERS {
+        for index in 0..PLACES {
             let Some((id, caller)) = self.at(index) else { continue };
             let (waits, watches, attached) = (caller.waits, caller.watches, caller.attached);
             if let Some((sequence, _, wait)) = waits.filter(|(_, waited, _)| *waited == place) {
                 let reply = match (wait, exit) {
-                    (Wait::Gone, _) => Reply::Done,
+                    (Wait::Gone, _) => match left {
+                        Some(text) => Reply::Error { kind: ErrorKind::Failed, text },
+                        None => Reply::Done,
+                    },
                     (Wait::Exit, Some(exit)) => Reply::Exited(exit),
                     (Wait::Exit, None) => never,
                 };

@@ -8,9 +8,11 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -25,12 +27,21 @@ pub const MAX_DESCRIPTORS: usize = 4;
 /// Callers that may queue before the monitor accepts them.
 const BACKLOG: i32 = 16;
 
+/// How long a monitor may take to make room for a caller or for what a caller says.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A failed socket operation.
 #[derive(Debug, Error)]
 pub enum ChannelError {
     /// Nobody listens: the monitor is gone, or was never there.
     #[error("no monitor answers at {}", path.display())]
     NoMonitor {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Somebody listens and takes nothing.
+    #[error("the monitor at {} does not answer", path.display())]
+    Late {
         /// The socket.
         path: PathBuf,
     },
@@ -76,9 +87,7 @@ impl Listener {
         // The mode is set on the unbound socket: the file never exists with any other.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(fail("protect"))?;
         match rustix::net::bind(&socket, &address) {
-            Err(Errno::ADDRINUSE) if Connection::connect(path).is_ok() => {
-                return Err(fail("bind")(Errno::ADDRINUSE));
-            }
+            Err(Errno::ADDRINUSE) if !is_dead(path) => return Err(fail("bind")(Errno::ADDRINUSE)),
             Err(Errno::ADDRINUSE) => {
                 rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(fail("replace the dead"))?;
                 rustix::net::bind(&socket, &address).map_err(fail("bind"))?;
@@ -155,8 +164,13 @@ impl Connection {
         Ok((first, Connection { socket: other, path }))
     }
 
-    /// Connects to the monitor at `path`; the connection blocks.
+    /// Connects to the monitor at `path`; the connection blocks. One that takes no callers is not waited for for ever, and
+    /// neither is one that reads nothing.
     pub fn connect(path: &Path) -> Result<Connection, ChannelError> {
+        Connection::connect_within(path, PATIENCE)
+    }
+
+    fn connect_within(path: &Path, patience: Duration) -> Result<Connection, ChannelError> {
         let fail = |operation| move |errno| ChannelError::System { operation, path: path.to_owned(), errno };
         let (folder_path, name) = split(path)?;
         let gone = || ChannelError::NoMonitor { path: path.to_owned() };
@@ -166,8 +180,11 @@ impl Connection {
             Err(error) => return Err(fail("open the folder of")(error)),
         };
         let socket = seqpacket(SocketFlags::CLOEXEC).map_err(fail("create"))?;
+        set_socket_timeout(&socket, Timeout::Send, Some(patience)).map_err(fail("configure"))?;
         match rustix::net::connect(&socket, &address(&folder, name).map_err(fail("name"))?) {
             Ok(()) => {}
+            // Its queue of callers is full, and it takes none.
+            Err(Errno::AGAIN) => return Err(ChannelError::Late { path: path.to_owned() }),
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(gone()),
             Err(error) => return Err(fail("connect to")(error)),
         }
@@ -237,8 +254,7 @@ impl Connection {
     }
 
     /// Makes [`Connection::receive`] give up after `time`; `None` waits for ever.
-    pub fn set_timeout(&self, time: Option<std::time::Duration>) -> Result<(), ChannelError> {
-        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    pub fn set_timeout(&self, time: Option<Duration>) -> Result<(), ChannelError> {
         set_socket_timeout(&self.socket, Timeout::Recv, time)
             .map_err(|source| self.system("configure", source))
     }
@@ -257,6 +273,11 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Does nobody listen on the socket at `path` any more? One that is slow is not dead.
+fn is_dead(path: &Path) -> bool {
+    matches!(Connection::connect(path), Err(ChannelError::NoMonitor { .. }))
 }
 
 fn split(path: &Path) -> Result<(&Path, &str), ChannelError> {
@@ -378,6 +399,21 @@ mod tests {
         assert!(matches!(Connection::connect(&path), Err(ChannelError::NoMonitor { .. })));
         let _listener = Listener::bind(&path).unwrap();
         Connection::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_monitor_that_takes_no_callers_is_not_waited_for_for_ever_and_not_dead() {
+        let (_folder, listener, _client, _server) = pair();
+        let short = Duration::from_millis(100);
+        let mut waiting = Vec::new();
+        let error = loop {
+            match Connection::connect_within(&listener.path, short) {
+                Ok(connection) => waiting.push(connection),
+                Err(error) => break error,
+            }
+            assert!(waiting.len() < 1000, "the queue has no end");
+        };
+        assert!(matches!(error, ChannelError::Late { .. }), "{error}");
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl ClientError {
             || matches!(self, ClientError::Silent(GONE))
     }
 
+    /// Is there a monitor that does not answer?
+    pub fn is_late(&self) -> bool {
+        matches!(self, ClientError::Channel(ChannelError::Late { .. }) | ClientError::Silent(LATE))
+    }
+
     /// Why the monitor refused, if it did.
     pub fn refusal(&self) -> Option<ErrorKind> {
         match self {
@@ -74,6 +79,7 @@ impl ClientError {
 }
 
 const GONE: &str = "went away before it answered";
+const LATE: &str = "did not answer in time";
 const ELSE: ClientError = ClientError::Silent("answered something else");
 
 /// How a container is, as its monitor sees it.
@@ -267,7 +273,7 @@ impl Client {
             self.connection.set_timeout(left)?;
             let (length, descriptors) = match self.connection.receive(&mut buffer)? {
                 Received::Packet(length, descriptors) => (length, descriptors),
-                Received::Nothing => return Err(ClientError::Silent("did not answer in time")),
+                Received::Nothing => return Err(ClientError::Silent(LATE)),
                 Received::End => return Err(ClientError::Silent(GONE)),
             };
             match decode_reply(&buffer[..length]).map_err(ClientError::Decode)? {

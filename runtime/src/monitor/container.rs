@@ -2,20 +2,21 @@
 //!
 //! ```text
 //!  Making --worker--> Created --start--> Starting --executed--> Running --reaped--> Draining --all passed on-->
-//!                         \-----------------\----------reaped--------------------------/
-//!  Removing --worker--> (forgotten)
+//!                         \--gate closed--> Failing --------------reaped---------------/
+//!  Removing --worker--> (forgotten), or Unwritten while its end cannot be written
 //! ```
 //!
-//! Invariants: the end is written to status.json when all output was passed on and before anybody hears of it; the place is
-//! forgotten, and the lock given back, when nothing of the container is left but its files.
+//! Invariants: the end is written to status.json when all output was passed on and before anybody hears of it, unless that is
+//! not possible: then it is told from memory and tried again for a while. The place is forgotten, and the lock given back, when
+//! nothing of the container is left but its files.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::callers::CallerId;
 use super::log::{Log, Stream};
-use super::output::{Audience, Departed, Output, SINKS};
+use super::output::{AttachError, Audience, Output, PATIENCE, SINKS};
 use super::protocol::{CreateFlags, ErrorKind, Phase};
 use super::status_record::StatusRecord;
 use super::stdio::{Direction, End, Progress, Relay};
@@ -26,6 +27,10 @@ use crate::error::{Error, Result};
 use crate::init::ParentEnd;
 use crate::process::{self, Exit, Signal};
 
+/// How long an end that cannot be written is kept, and how often it is tried.
+const UNWRITTEN: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(1);
+
 /// How far a container is.
 #[derive(Debug)]
 pub(super) enum State {
@@ -35,12 +40,16 @@ pub(super) enum State {
     Created(ParentEnd),
     /// It was let through and has not executed its command yet; who wants to know.
     Starting(ParentEnd, CallerId, u32),
+    /// It will never execute its command, and ends by itself.
+    Failing,
     /// Its command runs.
     Running,
     /// Its first process has ended, and its last output is being passed on.
     Draining,
     /// A worker removes what the kernel still has of it.
     Removing,
+    /// Nothing is left of it but an end that could not be written: when to try again, and until when.
+    Unwritten(Instant, Instant),
 }
 
 /// What removing a container means.
@@ -95,7 +104,14 @@ pub(super) struct Container {
     /// For the input and each of the flows: there may be something to copy.
     pub(super) ready: [bool; 3],
     pub(super) status: StatusRecord,
+    /// What the record on disk does not say.
+    is_unwritten: bool,
     pub(super) exit: Option<Exit>,
+    /// When those who do not take its last output are given up.
+    given_up: Option<Instant>,
+    /// Ends of streams that are not used any more. A descriptor that somebody else has a copy of stays in an epoll until it
+    /// is taken out.
+    pub(super) retired: Vec<End>,
 }
 
 impl Container {
@@ -121,7 +137,10 @@ impl Container {
             flows: Vec::new(),
             ready: [true; 3],
             status: StatusRecord::default(),
+            is_unwritten: false,
             exit: None,
+            given_up: None,
+            retired: Vec::new(),
         }
     }
 
@@ -148,9 +167,9 @@ impl Container {
     pub(super) fn phase(&self) -> Phase {
         match self.state {
             State::Making => Phase::Creating,
-            State::Created(_) | State::Starting(..) => Phase::Created,
+            State::Created(_) | State::Starting(..) | State::Failing => Phase::Created,
             State::Running => Phase::Running,
-            State::Draining | State::Removing => Phase::Stopped,
+            State::Draining | State::Removing | State::Unwritten(..) => Phase::Stopped,
         }
     }
 
@@ -167,9 +186,12 @@ impl Container {
         }
     }
 
-    /// Ends it, now or once it is there.
+    /// Ends it, now or once it is there. Nobody waits long for readers of its last output then.
     pub(super) fn kill(&mut self) {
         self.doomed = true;
+        if matches!(self.state, State::Draining) {
+            self.give_up();
+        }
         // It is gone already, or will be reaped soon.
         let _ = self.signal(Signal::KILL);
     }
@@ -181,11 +203,21 @@ impl Container {
         self.write_status()
     }
 
+    fn give_up(&mut self) {
+        self.given_up.get_or_insert_with(|| Instant::now() + PATIENCE);
+        self.ready = [true; 3];
+    }
+
+    /// Is it over with its last output, whether that was taken or not?
+    pub(super) fn is_given_up(&self, now: Instant) -> bool {
+        self.given_up.is_some_and(|given_up| given_up <= now)
+    }
+
     /// Its first process was reaped: nothing goes in any more, and what was written is passed on.
     pub(super) fn ended(&mut self, exit: Exit) {
         self.exit = Some(exit);
         self.stdin = None;
-        self.input = None;
+        self.close_input();
         for flow in &mut self.flows {
             match flow {
                 Flow::Relay(relay) => relay.drain(),
@@ -194,17 +226,49 @@ impl Container {
         }
         self.ready = [true; 3];
         self.state = State::Draining;
+        if self.doomed {
+            self.give_up();
+        }
     }
 
-    /// Writes how it ended. One that was never started has no end, unless its start failed, which is written already.
-    pub(super) fn write_end(&mut self) -> Result<()> {
-        let Some(exit) = self.exit.filter(|_| self.status.started > 0) else { return Ok(()) };
-        let oom = self.oom_counter.as_ref().is_some_and(|counter| oom_kills(counter.as_fd()) > 0);
-        self.status = std::mem::take(&mut self.status).ended(exit, oom);
-        self.write_status()
+    /// Writes how it ended. One that was never started has no end, unless its start failed, which is on record already.
+    pub(super) fn write_end(&mut self) {
+        if let Some(exit) = self.exit.filter(|_| self.status.started > 0 && !self.status.has_ended()) {
+            let oom = self.oom_counter.as_ref().is_some_and(|counter| oom_kills(counter.as_fd()) > 0);
+            self.status = std::mem::take(&mut self.status).ended(exit, oom);
+            self.is_unwritten = true;
+        }
+        self.write_again();
     }
 
-    pub(super) fn write_status(&self) -> Result<()> {
+    /// Writes what could not be written before; false while that is still so.
+    pub(super) fn write_again(&mut self) -> bool {
+        // Without its folder there is nobody to read it.
+        let is_lost = |folder: &PathBuf| self.status.write(folder).is_err() && folder.exists();
+        self.is_unwritten = self.is_unwritten && self.folder.as_ref().is_some_and(is_lost);
+        !self.is_unwritten
+    }
+
+    /// Nothing else of it is left: keeps its end for a while if that is nowhere else.
+    pub(super) fn keep_unwritten(&mut self, now: Instant) -> bool {
+        if self.write_again() {
+            return false;
+        }
+        self.state = State::Unwritten(now + RETRY, now + UNWRITTEN);
+        true
+    }
+
+    /// Tries to write its end again when it is time to; true when it need not be kept any more.
+    pub(super) fn is_done(&mut self, now: Instant) -> bool {
+        let State::Unwritten(again, until) = self.state else { return false };
+        if again > now {
+            return false;
+        }
+        self.state = State::Unwritten(now + RETRY, until);
+        self.write_again() || until <= now
+    }
+
+    fn write_status(&self) -> Result<()> {
         self.folder.as_ref().map_or(Ok(()), |folder| self.status.write(folder))
     }
 
@@ -226,14 +290,17 @@ impl Container {
     }
 
     /// Its command could not be executed: the process will end by itself.
-    pub(super) fn start_failed(&mut self, failure: &JobFailure) -> Result<()> {
+    pub(super) fn start_failed(&mut self, failure: &JobFailure) {
         let code = match failure.kind {
             ErrorKind::CommandNotFound => 127,
             ErrorKind::NotExecutable => 126,
             _ => 128,
         };
-        self.status = StatusRecord::failed(code, failure.text.clone())?;
-        self.write_status()
+        if let Ok(status) = StatusRecord::failed(code, failure.text.clone()) {
+            self.status = status;
+            self.is_unwritten = true;
+            self.write_again();
+        }
     }
 
     /// Something happened at an end of a stream.
@@ -249,32 +316,86 @@ impl Container {
                 _ => None,
             },
         };
-        // The writing end of a pipe says so when its last reader goes, also while nothing is written.
-        if let Some(relay) = relay.filter(|relay| is_error && relay.sink_is_broken()) {
-            relay.close();
+        match relay.filter(|relay| relay.is_cut_off(is_error)) {
+            Some(_) if index == 0 => self.input_ended(),
+            Some(relay) => relay.close(),
+            None => {}
         }
     }
 
-    /// Copies a stream to a caller from now on: 0 is the output, 1 the error output, which a terminal does not have.
-    pub(super) fn attach_sink(&mut self, index: usize, sink: &OwnedFd) -> Result<()> {
-        let failed = || Error::system("attach to", self.id.clone());
-        let sink = End::of_user(sink.as_fd(), Direction::Sink).map_err(failed())?;
-        match self.flows.get_mut(index) {
-            Some(Flow::Output(output)) => match output.attach(sink, Audience::Guest) {
-                Ok(_) => Ok(()),
-                Err(_) => Err(failed()(rustix::io::Errno::BUSY)),
+    /// What a caller's descriptor is as a sink of a stream: 0 is the output, 1 the error output, which a terminal does not
+    /// have.
+    pub(super) fn sink_of(&self, index: usize, sink: &OwnedFd) -> Result<End, JobFailure> {
+        let refuse = |kind, text| Err(JobFailure { kind, text });
+        match self.flows.get(index) {
+            Some(Flow::Output(output)) => match output.free_slot() {
+                Ok(_) => {}
+                Err(error @ AttachError::Full) => return refuse(ErrorKind::Busy, error.to_string()),
+                Err(error @ AttachError::Ended) => return refuse(ErrorKind::WrongPhase, error.to_string()),
             },
-            // The user of a foreground container has it all.
-            _ => Err(failed()(rustix::io::Errno::NOTSUP)),
+            Some(Flow::Relay(_)) => {
+                let text = "the user of a foreground container without a log has its output";
+                return refuse(ErrorKind::Unsupported, text.to_owned());
+            }
+            None => return refuse(ErrorKind::WrongPhase, "the container has no such stream".to_owned()),
+        }
+        let failed = Error::system("attach to", self.id.clone());
+        Ok(End::of_user(sink.as_fd(), Direction::Sink).map_err(failed)?)
+    }
+
+    /// Copies a stream to a caller from now on; returns the slot it has there.
+    pub(super) fn attach_sink(&mut self, index: usize, sink: End) -> Option<usize> {
+        match self.flows.get_mut(index) {
+            Some(Flow::Output(output)) => output.attach(sink, Audience::Guest).ok(),
+            _ => None,
+        }
+    }
+
+    /// Takes a sink back that was just attached.
+    pub(super) fn detach_sink(&mut self, index: usize, slot: usize) {
+        if let Some(Flow::Output(output)) = self.flows.get_mut(index) {
+            self.retired.extend(output.detach(slot));
+        }
+    }
+
+    /// Drops the attached input.
+    pub(super) fn close_input(&mut self) {
+        let ends = self.input.take().and_then(|mut input| input.take_ends());
+        self.retired.extend(ends.into_iter().flat_map(|(source, sink)| [source, sink]));
+    }
+
+    /// Drops what is left of its streams.
+    pub(super) fn close_streams(&mut self) {
+        self.close_input();
+        for flow in self.flows.drain(..) {
+            match flow {
+                Flow::Relay(mut relay) => {
+                    let ends = relay.take_ends().into_iter();
+                    self.retired.extend(ends.flat_map(|(source, sink)| [source, sink]));
+                }
+                Flow::Output(mut output) => {
+                    self.retired.extend((0..SINKS).filter_map(|slot| output.detach(slot)));
+                }
+            }
         }
     }
 
     /// Copies what can be copied. True if more is left to do at once.
-    pub(super) fn pump(&mut self, scratch: &mut [u8], now: Instant, gone: &mut Vec<Departed>) -> bool {
-        if let (Some(input), true) = (&mut self.input, self.ready[0]) {
-            self.ready[0] = input.pump() == Progress::Ready;
-        } else {
-            self.ready[0] = false;
+    pub(super) fn pump(&mut self, scratch: &mut [u8], now: Instant) -> bool {
+        let progress = match &mut self.input {
+            Some(input) if self.ready[0] => input.copy(),
+            _ => Progress::Waiting,
+        };
+        self.ready[0] = progress == Progress::Ready;
+        if progress == Progress::Finished {
+            self.input_ended();
+        }
+        if self.given_up.is_some() {
+            for (flow, ready) in self.flows.iter_mut().zip(&mut self.ready[1..]) {
+                if let Flow::Output(output) = flow {
+                    *ready |= output.drop_slow_guests();
+                }
+            }
         }
         for (flow, ready) in self.flows.iter().zip(&mut self.ready[1..]) {
             // A reader that takes nothing makes no event: its time being over is one.
@@ -290,21 +411,18 @@ impl Container {
                         Flow::Relay(relay) => relay.pump(),
                         Flow::Output(output) => {
                             let progress = output.pump(scratch, self.log.as_mut(), now);
-                            gone.append(&mut output.departed());
+                            self.retired.extend(output.departed().into_iter().map(|departed| departed.end));
                             progress
                         }
                     };
             }
-        }
-        if self.input.as_ref().is_some_and(|input| input.ends().is_none()) {
-            self.input_ended();
         }
         self.ready.contains(&true)
     }
 
     /// The attached input is at its end, or its owner left.
     fn input_ended(&mut self) {
-        self.input = None;
+        self.close_input();
         if self.flags.stdin_once {
             self.stdin = None;
         }
@@ -324,7 +442,11 @@ impl Container {
             Flow::Relay(_) => None,
             Flow::Output(output) => output.next_deadline(),
         };
-        self.flows.iter().filter_map(of).min()
+        let unwritten = match self.state {
+            State::Unwritten(again, _) => Some(again),
+            _ => None,
+        };
+        self.flows.iter().filter_map(of).chain(self.given_up).chain(unwritten).min()
     }
 
     /// What to watch: descriptors with what is done to them, by the index in [`Container::ready`].

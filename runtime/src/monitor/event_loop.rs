@@ -10,7 +10,7 @@
 //!
 //! Invariants: nothing here blocks except the wait itself; no memory is taken in proportion to what a container or a caller
 //! sends; a child is reaped only when it is known what it is, so while a worker may have made one that nobody has heard of
-//! yet, the unknown wait.
+//! yet, the unknown wait; a worker that takes too long is killed. What fails for one container or caller ends nothing else.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,7 +24,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-use super::callers::{CALLERS, CallerId, Callers};
+use super::callers::{CallerId, Callers, PLACES};
 use super::channel::Listener;
 use super::container::{Container, State};
 use super::jobs::{self, Job, Leftovers};
@@ -45,6 +45,9 @@ pub(super) const JOBS: usize = 256;
 /// A monitor that has nothing and nobody ends after this time: its caller was killed before it asked for anything, or its
 /// pod is gone.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// How long a worker may make something: as long as its caller waits for it. A frozen cgroup stops it, for example.
+const STUCK: Duration = Duration::from_secs(120);
 
 const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
@@ -224,23 +227,43 @@ impl<'a> Monitor<'a> {
             self.reap()?;
         }
         let now = Instant::now();
+        self.kill_stuck(now);
         let mut more = false;
-        let mut gone = Vec::new();
         for place in 0..self.containers.len() {
             if let Some(container) = &mut self.containers[place] {
-                more |= container.pump(&mut self.scratch, now, &mut gone);
-                for departed in gone.drain(..) {
-                    // A worker's copy would keep it there. What cannot be watched never was.
-                    let _ = epoll::delete(&self.epoll, departed.end);
-                }
-                let abandoned = self.abandoned;
-                if matches!(container.state, State::Draining) && (abandoned || container.is_drained()) {
+                more |= container.pump(&mut self.scratch, now);
+                let is_over = self.abandoned || container.is_drained() || container.is_given_up(now);
+                if matches!(container.state, State::Draining) && is_over {
                     self.remove(place);
                     more = true;
+                } else if container.is_done(now) {
+                    self.containers[place] = None;
                 }
             }
+            self.unwatch_retired(place);
         }
         Ok(more)
+    }
+
+    /// Takes what is not used any more out of the epoll: a caller's copy would keep it there.
+    fn unwatch_retired(&mut self, place: usize) {
+        if let Some(Some(container)) = self.containers.get_mut(place) {
+            for end in std::mem::take(&mut container.retired) {
+                // What cannot be watched never was.
+                let _ = epoll::delete(&self.epoll, end);
+            }
+        }
+    }
+
+    /// Kills the workers whose callers have given up: until the last maker is gone nobody knows whose children are whose.
+    fn kill_stuck(&mut self, now: Instant) {
+        let stuck = |(worker, job): &&mut (Worker, Job)| {
+            job.makes() && !worker.is_killed() && worker.since + STUCK <= now
+        };
+        for (worker, _) in self.workers.iter_mut().flatten().filter(stuck) {
+            worker.kill();
+            self.has_dead = true;
+        }
     }
 
     fn handle(&mut self, token: u64, flags: EventFlags) -> Result<()> {
@@ -260,7 +283,7 @@ impl<'a> Monitor<'a> {
             }
             FIRST_CALLER..FIRST_WORKER => {
                 let place = (token - FIRST_CALLER) as usize;
-                if place < CALLERS
+                if place < PLACES
                     && let Some((id, _)) = self.callers.at(place)
                 {
                     self.serve(id);
@@ -271,7 +294,8 @@ impl<'a> Monitor<'a> {
                 let place = ((token - FIRST_CONTAINER) / STEP) as usize;
                 let index = (token - FIRST_CONTAINER) % STEP;
                 if index == GATE {
-                    return self.gate_answered(place);
+                    self.gate_answered(place);
+                    return Ok(());
                 }
                 if let Some(Some(container)) = self.containers.get_mut(place) {
                     container.stream_event(index as usize, flags.contains(EventFlags::ERR));
@@ -283,36 +307,37 @@ impl<'a> Monitor<'a> {
     }
 
     /// A container's channel has something to say: that it executed its command, or why it could not.
-    fn gate_answered(&mut self, place: usize) -> Result<()> {
-        let Some(Some(container)) = self.containers.get_mut(place) else { return Ok(()) };
-        let state = std::mem::replace(&mut container.state, State::Running);
+    fn gate_answered(&mut self, place: usize) {
+        let Some(Some(container)) = self.containers.get_mut(place) else { return };
+        let state = std::mem::replace(&mut container.state, State::Failing);
         let (gate, waiting) = match state {
             State::Created(gate) => (gate, None),
             State::Starting(gate, caller, sequence) => (gate, Some((caller, sequence))),
             other => {
                 container.state = other;
-                return Ok(());
+                return;
             }
         };
-        match (gate.receive()?, waiting) {
-            (FromChild::Failed(failure), waiting) => {
-                let failure = JobFailure::from(Error::from(failure));
-                container.start_failed(&failure)?;
-                if let Some((caller, sequence)) = waiting {
-                    self.fail(caller, sequence, failure.kind, &failure.text);
-                }
+        let failure = match (gate.receive(), waiting) {
+            (Ok(FromChild::Failed(failure)), _) => Some(JobFailure::from(Error::from(failure))),
+            (Ok(_), Some(_)) => container.started().err().map(JobFailure::from),
+            // It was not let through, so it ends, and will be reaped.
+            (Ok(_), None) => return,
+            (Err(error), _) => Some(JobFailure::from(error)),
+        };
+        let Some(failure) = failure else {
+            if let Some((caller, sequence)) = waiting {
+                self.callers.answer(caller, &Reply::Done, sequence);
             }
-            // It was not let through, so it ended: that will be reaped.
-            (_, None) => {}
-            (_, Some((caller, sequence))) => match container.started() {
-                Ok(()) => drop(self.callers.answer(caller, &Reply::Done, sequence)),
-                Err(error) => {
-                    container.kill();
-                    self.fail(caller, sequence, ErrorKind::Failed, &error.to_string());
-                }
-            },
+            return;
+        };
+        if container.status.started == 0 {
+            container.start_failed(&failure);
         }
-        Ok(())
+        container.kill();
+        if let Some((caller, sequence)) = waiting {
+            self.fail(caller, sequence, failure.kind, &failure.text);
+        }
     }
 
     /// Watches the streams of a container. Those that are watched already are left alone.
@@ -337,8 +362,8 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// Follows a worker until it has done its job.
-    pub(super) fn employ(&mut self, worker: Worker, job: Job) -> Result<()> {
+    /// Follows a worker until it has done its job. One that cannot be followed is ended.
+    pub(super) fn employ(&mut self, mut worker: Worker, job: Job) -> Result<(), JobFailure> {
         let place = match self.workers.iter().position(Option::is_none) {
             Some(place) => place,
             None => {
@@ -346,9 +371,28 @@ impl<'a> Monitor<'a> {
                 self.workers.len() - 1
             }
         };
-        self.watch(worker.as_fd(), FIRST_WORKER + place as u64, EventFlags::IN)?;
+        if let Err(error) = self.watch(worker.as_fd(), FIRST_WORKER + place as u64, EventFlags::IN) {
+            worker.kill();
+            return Err(error.into());
+        }
         self.workers[place] = Some((worker, job));
         Ok(())
+    }
+
+    /// Follows the worker that makes the container at `place`, which is not there if that fails.
+    pub(super) fn employ_maker(
+        &mut self,
+        worker: Worker,
+        place: usize,
+        caller: CallerId,
+        sequence: u32,
+    ) -> Result<(), JobFailure> {
+        let employed = self.employ(worker, Job::Make(place, caller, sequence));
+        if employed.is_err() {
+            // The worker may have come to making something of it.
+            self.remove(place);
+        }
+        employed
     }
 
     fn take_outcome(&mut self, place: usize) -> Result<()> {
@@ -358,19 +402,22 @@ impl<'a> Monitor<'a> {
         // What it made may have ended meanwhile.
         self.has_dead = true;
         match job {
-            Job::Make(place, caller, sequence) => self.made(place, caller, sequence, outcome)?,
+            Job::Make(place, caller, sequence) => self.made(place, caller, sequence, outcome),
             Job::Exec { caller, sequence, bound } => self.executed(caller, sequence, bound, outcome),
             Job::Answer(caller, sequence) => match outcome {
                 Outcome::Failed(failure) => self.fail(caller, sequence, failure.kind, &failure.text),
                 _ => drop(self.callers.answer(caller, &Reply::Done, sequence)),
             },
-            Job::Remove(place) => self.forget(place),
+            Job::Remove(place) => match outcome {
+                Outcome::Failed(failure) => self.forget(place, Some(&failure.text)),
+                _ => self.forget(place, None),
+            },
         }
         Ok(())
     }
 
-    fn made(&mut self, place: usize, caller: CallerId, sequence: u32, outcome: Outcome) -> Result<()> {
-        let Some(Some(container)) = self.containers.get_mut(place) else { return Ok(()) };
+    fn made(&mut self, place: usize, caller: CallerId, sequence: u32, outcome: Outcome) {
+        let Some(Some(container)) = self.containers.get_mut(place) else { return };
         let result = match outcome {
             Outcome::Made(made) => container.made(made).map_err(JobFailure::from),
             Outcome::Failed(failure) => Err(failure),
@@ -379,11 +426,10 @@ impl<'a> Monitor<'a> {
                 text: "the monitor's worker made nothing".to_owned(),
             }),
         };
-        match result {
+        let (pid, doomed, bound) = (container.pid, container.doomed, container.bound_to);
+        self.had_container |= container.pidfd.is_some();
+        match result.and_then(|()| Ok(self.watch_streams(place)?)) {
             Ok(()) => {
-                self.had_container = true;
-                let (pid, doomed, bound) = (container.pid, container.doomed, container.bound_to);
-                self.watch_streams(place)?;
                 let reply = Reply::Started { pid: pid.unsigned_abs() };
                 let told = self.callers.answer(caller, &reply, sequence);
                 if doomed || (bound.is_some() && !told) {
@@ -400,7 +446,6 @@ impl<'a> Monitor<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     fn executed(&mut self, caller: CallerId, sequence: u32, bound: bool, outcome: Outcome) {
@@ -429,33 +474,47 @@ impl<'a> Monitor<'a> {
     /// Has what is left of a container removed, once its end is on disk.
     fn remove(&mut self, place: usize) {
         let Some(Some(container)) = self.containers.get_mut(place) else { return };
-        // A disk that cannot take it must not keep the container's remains alive; its end is then told, and lost
-        // only for those who ask later.
-        let _ = container.write_end();
+        // A disk that cannot take it must not keep the container's remains alive.
+        container.write_end();
         container.state = State::Removing;
-        container.flows.clear();
+        container.close_streams();
         self.last_exit = container.exit;
         if self.settings.mode == Mode::Foreground {
             // Its maker removes it.
-            return self.forget(place);
+            return self.forget(place, None);
         }
         let leftovers = match self.settings.mode {
             Mode::Standalone => self.settings.leftovers.clone(),
             _ => Leftovers::default(),
         };
         let worker = jobs::remove(&self.settings.state_root, &container.id, &container.kind, &leftovers);
-        let employed = worker.map(|worker| self.employ(worker, Job::Remove(place)));
-        if !matches!(employed, Ok(Ok(()))) {
+        let employed = worker.and_then(|worker| self.employ(worker, Job::Remove(place)));
+        if let Err(failure) = employed {
             // Whoever finds the lock free removes what is left.
-            self.forget(place);
+            self.forget(place, Some(&failure.text));
         }
     }
 
-    /// Nothing of the container is left, or it is left to the next caller.
-    fn forget(&mut self, place: usize) {
-        if let Some(container) = self.containers.get_mut(place).and_then(Option::take) {
-            self.callers.ended(place, &container.id, container.exit);
+    /// Nothing of the container is left, or what is `left` is so to the next caller.
+    fn forget(&mut self, place: usize, left: Option<&str>) {
+        self.unwatch_retired(place);
+        let Some(slot) = self.containers.get_mut(place) else { return };
+        let Some(container) = slot else { return };
+        let keep = self.settings.mode != Mode::Foreground && container.keep_unwritten(Instant::now());
+        self.callers.ended(place, &container.id, container.exit, left);
+        if !keep {
+            *slot = None;
         }
+    }
+
+    /// Forgets a container at once whose end nobody can write down; false for any other.
+    pub(super) fn forget_unwritten(&mut self, place: usize) -> bool {
+        let Some(slot) = self.containers.get_mut(place) else { return false };
+        let unwritten = matches!(slot, Some(container) if matches!(container.state, State::Unwritten(..)));
+        if unwritten {
+            *slot = None;
+        }
+        unwritten
     }
 
     /// Is there so much to do that nothing more is taken on?
@@ -466,6 +525,7 @@ impl<'a> Monitor<'a> {
     pub(super) fn shut_down(&mut self, caller: CallerId, sequence: u32) {
         self.ending = Some((caller, sequence));
         for place in 0..self.containers.len() {
+            self.forget_unwritten(place);
             self.kill(place);
         }
     }
@@ -497,7 +557,9 @@ impl<'a> Monitor<'a> {
     fn time_to_deadline(&self) -> Option<Duration> {
         let idle = self.idle_since.map(|since| since + IDLE);
         let streams = self.containers.iter().flatten().filter_map(Container::deadline).min();
-        let deadline = idle.into_iter().chain(streams).min()?;
+        let makers = self.workers.iter().flatten().filter(|(worker, job)| job.makes() && !worker.is_killed());
+        let stuck = makers.map(|(worker, _)| worker.since + STUCK).min();
+        let deadline = idle.into_iter().chain(streams).chain(stuck).min()?;
         // A little later than asked, so that the deadline is over when we look.
         Some(deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -557,7 +619,8 @@ impl<'a> Monitor<'a> {
             libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT if container.exit.is_some() => {
                 self.abandoned = true;
             }
-            number => drop(container.signal(process::Signal(number))?),
+            // What cannot be passed on must not end the container.
+            number => drop(container.signal(process::Signal(number))),
         }
         Ok(())
     }
@@ -568,7 +631,7 @@ impl<'a> Monitor<'a> {
         for place in 0..self.containers.len() {
             let alive = self.containers[place].as_ref().filter(|container| container.is_alive());
             if let Some(exit) = alive.map(|container| reap_one(container.pid)).transpose()?.flatten() {
-                self.first_process_ended(place, exit)?;
+                self.first_process_ended(place, exit);
             }
         }
         let mut index = 0;
@@ -587,8 +650,7 @@ impl<'a> Monitor<'a> {
     /// Reaps workers and orphans. Not while a worker makes something: its child would be taken for one of them, and how it
     /// ended would be lost. The worker's result brings us back here.
     fn reap_unknown(&mut self) -> Result<()> {
-        let makes = |job: &Job| matches!(job, Job::Make(..) | Job::Exec { .. });
-        while !self.workers.iter().flatten().any(|(_, job)| makes(job)) {
+        while !self.workers.iter().flatten().any(|(worker, job)| job.makes() && !worker.is_killed()) {
             let Some(pid) =
                 crate::sys::process::dead_child().map_err(Error::system("wait for", "processes"))?
             else {
@@ -606,15 +668,14 @@ impl<'a> Monitor<'a> {
         Ok(())
     }
 
-    fn first_process_ended(&mut self, place: usize, exit: Exit) -> Result<()> {
+    fn first_process_ended(&mut self, place: usize, exit: Exit) {
         // Whether it executed its command has to be known before its end is told.
         if matches!(self.containers[place].as_ref().map(|it| &it.state), Some(State::Starting(..))) {
-            self.gate_answered(place)?;
+            self.gate_answered(place);
         }
         if let Some(container) = &mut self.containers[place] {
             container.ended(exit);
         }
-        Ok(())
     }
 }
 
@@ -630,4 +691,58 @@ fn reap_one(pid: i32) -> Result<Option<Exit>> {
 
 fn from_nix(errno: nix::errno::Errno) -> Errno {
     Errno::from_raw_os_error(errno as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::container::Kind;
+    use super::super::protocol::{CreateFlags, Phase};
+    use super::*;
+    use crate::init::ParentEnd;
+
+    fn monitor() -> Monitor<'static> {
+        let leftovers = Leftovers::default();
+        let settings = Settings { mode: Mode::Pod, state_root: PathBuf::from("/nowhere"), leftovers };
+        Monitor::new(settings, &SigSet::empty(), None, None).unwrap()
+    }
+
+    #[test]
+    fn a_gate_that_closes_before_the_start_is_no_start() {
+        let mut monitor = monitor();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let place = Some(folder.path().to_owned());
+        let mut container = Container::new("a", place, Kind::Container, CreateFlags::default());
+        container.state = State::Created(ParentEnd::from_descriptor(ours.into()));
+        monitor.adopt(container).unwrap();
+        drop(theirs);
+        monitor.gate_answered(0);
+        let container = monitor.containers[0].as_mut().unwrap();
+        assert_eq!(container.phase(), Phase::Created);
+        assert!(matches!(container.state, State::Failing));
+        container.ended(Exit::Signal(9));
+        container.write_end();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it never ran");
+    }
+
+    #[test]
+    fn a_stuck_worker_is_killed_when_its_caller_has_given_up() {
+        let mut monitor = monitor();
+        let begun = Instant::now();
+        let worker = Worker::start(&[], || {
+            loop {
+                std::thread::sleep(IDLE);
+            }
+        });
+        let nobody = CallerId::nobody();
+        monitor.employ(worker.unwrap(), Job::Exec { caller: nobody, sequence: 1, bound: false }).unwrap();
+        monitor.kill_stuck(begun);
+        assert!(!monitor.workers[0].as_ref().unwrap().0.is_killed());
+        monitor.kill_stuck(Instant::now() + STUCK);
+        assert!(monitor.workers[0].as_ref().unwrap().0.is_killed());
+        while monitor.workers[0].is_some() {
+            monitor.take_outcome(0).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

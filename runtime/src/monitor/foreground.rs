@@ -127,6 +127,7 @@ fn create_and_follow(
         pid_file: None,
         new_keyring: true,
         no_pivot: false,
+        pidfd_socket: None,
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: false,
@@ -171,6 +172,10 @@ fn follow(
         Some(_) if interactive && rustix::termios::isatty(&user.stdin) => {
             let fail = Error::system("set raw mode of", "the user's terminal");
             Some(RawMode::enter(&user.stdin).map_err(fail)?)
+        }
+        Some(_) if rustix::termios::isatty(&user.stdout) => {
+            let fail = Error::system("set the output mode of", "the user's terminal");
+            Some(RawMode::show_as_is(&user.stdout).map_err(fail)?)
         }
         _ => None,
     };

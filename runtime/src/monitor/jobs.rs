@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
+use rustix::fs::SealFlags;
 
 use super::callers::CallerId;
 use super::container::Kind;
@@ -40,6 +41,13 @@ pub(super) enum Job {
     Answer(CallerId, u32),
     /// What is left of the container at this place is being removed.
     Remove(usize),
+}
+
+impl Job {
+    /// Does it make a child of the monitor's?
+    pub(super) fn makes(&self) -> bool {
+        matches!(self, Job::Make(..) | Job::Exec { .. })
+    }
 }
 
 /// What a standalone monitor removes with its container.
@@ -78,6 +86,7 @@ pub(super) fn create(
             pid_file: None,
             new_keyring: true,
             no_pivot: false,
+            pidfd_socket: None,
             gate: Gate::Held,
             dies_with_creator: true,
             as_sibling: true,
@@ -117,6 +126,7 @@ pub(super) fn exec(
             pid_file: None,
             as_sibling: true,
             ignore_paused: false,
+            pidfd_socket: None,
             cgroups: Vec::new(),
         })?;
         let more = [executed.console_master, None, None];
@@ -196,6 +206,11 @@ fn remove_cgroup(path: &str) -> Result<(), Error> {
 
 fn read_process(file: OwnedFd) -> Result<oci_spec::runtime::Process, JobFailure> {
     let failed = |kind, text| JobFailure { kind, text };
+    // It must not change while we read it, and must not be a file that never ends.
+    let seals = rustix::fs::fcntl_get_seals(&file).unwrap_or(SealFlags::empty());
+    if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW) {
+        return Err(failed(ErrorKind::Malformed, "the process is no sealed memory file".to_owned()));
+    }
     let mut text = Vec::new();
     let mut file = File::from(file);
     // It was written by the caller, through this description's offset.

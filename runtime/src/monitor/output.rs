@@ -93,7 +93,8 @@ pub struct Output {
     /// A chunk that not every sink took.
     waiting: Vec<u8>,
     departed: Vec<Departed>,
-    draining: bool,
+    /// How much may still be read, once nothing is waited for any more.
+    rest: Option<usize>,
     finished: bool,
 }
 
@@ -106,17 +107,22 @@ impl Output {
             sinks: [const { None }; SINKS],
             waiting: Vec::new(),
             departed: Vec::new(),
-            draining: false,
+            rest: None,
             finished: false,
         }
     }
 
-    /// Adds a sink, which gets what is read from now on; returns its slot.
-    pub fn attach(&mut self, end: End, audience: Audience) -> Result<usize, AttachError> {
+    /// The slot that the next sink will have.
+    pub fn free_slot(&self) -> Result<usize, AttachError> {
         if self.source.is_none() {
             return Err(AttachError::Ended);
         }
-        let slot = self.sinks.iter().position(Option::is_none).ok_or(AttachError::Full)?;
+        self.sinks.iter().position(Option::is_none).ok_or(AttachError::Full)
+    }
+
+    /// Adds a sink, which gets what is read from now on; returns its slot.
+    pub fn attach(&mut self, end: End, audience: Audience) -> Result<usize, AttachError> {
+        let slot = self.free_slot()?;
         self.sinks[slot] = Some(Sink { end, audience, taken: self.waiting.len(), blocked: None });
         Ok(slot)
     }
@@ -147,9 +153,29 @@ impl Output {
         self.finished
     }
 
-    /// Says that nobody will write to the source any more: what is in it now is still passed on, nothing is waited for.
+    /// Says that whoever mattered will not write to the source any more: what is in it now is still passed on, and neither
+    /// is anything waited for nor what others go on writing passed on for ever.
     pub fn drain(&mut self) {
-        self.draining = true;
+        let rest = self.source.as_ref().map_or(0, stdio::rest_of);
+        self.rest.get_or_insert(rest);
+    }
+
+    /// Gives a sink back.
+    pub(super) fn detach(&mut self, slot: usize) -> Option<End> {
+        self.sinks.get_mut(slot)?.take().map(|sink| sink.end)
+    }
+
+    /// Cuts the guests that have not taken all that there was for them; true if there was one.
+    pub fn drop_slow_guests(&mut self) -> bool {
+        let mut dropped = false;
+        for slot in 0..SINKS {
+            let is_slow = |sink: &Sink| sink.audience == Audience::Guest && sink.blocked.is_some();
+            if self.sinks[slot].as_ref().is_some_and(is_slow) {
+                self.depart(slot, Departure::TooSlow, true);
+                dropped = true;
+            }
+        }
+        dropped
     }
 
     /// Drops sinks that will never take anything again, though nothing is there to be written: for an event that
@@ -179,13 +205,19 @@ impl Output {
             match stdio::fill(source, &mut scratch[..length]) {
                 Ok(count) => {
                     moved += count;
+                    if let Some(rest) = &mut self.rest {
+                        *rest = rest.saturating_sub(count);
+                        if *rest == 0 {
+                            self.source = None;
+                        }
+                    }
                     let chunk = &scratch[..count];
                     if let Some(log) = log.as_deref_mut() {
                         log.append(self.stream, chunk);
                     }
                     self.deliver(chunk, log.is_some(), now);
                 }
-                Err(Stop::Waiting) if !self.draining => return Progress::Waiting,
+                Err(Stop::Waiting) if self.rest.is_none() => return Progress::Waiting,
                 Err(_) => self.source = None,
             }
         }

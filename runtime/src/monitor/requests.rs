@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::callers::{CallerId, Wait};
 use super::channel::{MAX_DESCRIPTORS, Received};
 use super::container::{Container, Kind, State};
-use super::event_loop::{CONTAINERS, Monitor};
+use super::event_loop::{CONTAINERS, Mode, Monitor};
 use super::jobs::{self, Job};
 use super::log::{Log, LogSettings};
 use super::protocol::{
@@ -60,7 +60,19 @@ impl Monitor<'_> {
                 return self.fail(id, sequence, ErrorKind::Malformed, &error.to_string());
             }
         };
-        if is_full && !matches!(request, Request::Hello { .. } | Request::Signal { .. } | Request::Shutdown) {
+        let ends = matches!(
+            request,
+            Request::Hello { .. }
+                | Request::Status { .. }
+                | Request::Signal { .. }
+                | Request::Wait { .. }
+                | Request::Delete { .. }
+                | Request::Shutdown
+        );
+        if self.callers.is_restricted(id) && !ends {
+            return self.fail(id, sequence, ErrorKind::Busy, "the monitor serves too many callers");
+        }
+        if is_full && !ends {
             return self.fail(id, sequence, ErrorKind::Busy, "the monitor has as much to do as it can");
         }
         match self.carry_out(id, sequence, &request, descriptors) {
@@ -90,6 +102,10 @@ impl Monitor<'_> {
             }
             Request::Wait { container } => {
                 let place = self.place_or_first(container)?;
+                let container = self.at(place)?;
+                if let (State::Unwritten(..), Some(exit)) = (&container.state, container.exit) {
+                    return Ok(Some(Reply::Exited(exit)));
+                }
                 self.wait(id, sequence, place, Wait::Exit)
             }
             Request::Create(ref create) => self.create(id, sequence, create, descriptors),
@@ -100,6 +116,9 @@ impl Monitor<'_> {
             Request::Pause(ref pause) => self.pause(id, sequence, pause, descriptors),
             Request::Delete { container } => {
                 let place = self.place_of(container)?;
+                if self.forget_unwritten(place) {
+                    return Ok(Some(Reply::Done));
+                }
                 self.wait(id, sequence, place, Wait::Gone)?;
                 self.kill(place);
                 Ok(None)
@@ -231,7 +250,7 @@ impl Monitor<'_> {
         let worker = jobs::create(&self.settings.state_root, container_id, &folder, terminal, rootfs, stdio)?;
         container.pending = ours;
         self.containers[place] = Some(container);
-        self.employ(worker, Job::Make(place, id, sequence))?;
+        self.employ_maker(worker, place, id, sequence)?;
         Ok(None)
     }
 
@@ -246,7 +265,7 @@ impl Monitor<'_> {
         container.lock = lock;
         let worker = jobs::pause(pause)?;
         self.containers[place] = Some(container);
-        self.employ(worker, Job::Make(place, id, sequence))?;
+        self.employ_maker(worker, place, id, sequence)?;
         Ok(None)
     }
 
@@ -254,6 +273,9 @@ impl Monitor<'_> {
     fn free_place(&mut self, name: &str) -> Result<usize, JobFailure> {
         if self.is_ending() {
             return Err(refuse(ErrorKind::WrongPhase, "the monitor is ending"));
+        }
+        if self.settings.mode != Mode::Pod && self.containers.iter().any(Option::is_some) {
+            return Err(refuse(ErrorKind::WrongPhase, "the monitor has its container"));
         }
         if self.place_of(name).is_ok() {
             return Err(refuse(ErrorKind::Exists, "the monitor has a container of this name"));
@@ -275,8 +297,12 @@ impl Monitor<'_> {
         match state {
             State::Created(gate) if container.exit.is_none() => {
                 let passed = gate.start();
+                // What cannot be let through stays where it is.
+                if let Err(error) = passed {
+                    container.state = State::Created(gate);
+                    return Err(error.into());
+                }
                 container.state = State::Starting(gate, id, sequence);
-                passed?;
                 Ok(None)
             }
             other => {
@@ -322,6 +348,9 @@ impl Monitor<'_> {
         descriptors: Descriptors,
     ) -> Answer {
         let place = self.place_of(attach.container)?;
+        if self.callers.find(id).is_some_and(|caller| caller.attached.is_some()) {
+            return Err(refuse(ErrorKind::Busy, "this conversation is attached already"));
+        }
         let mut given = descriptors.into_iter().flatten();
         let mut take = |wanted: bool| wanted.then(|| given.next()).map(|it| it.ok_or(MISSING)).transpose();
         const MISSING: &str = "a stream has no descriptor";
@@ -335,20 +364,34 @@ impl Monitor<'_> {
         if !matches!(container.state, State::Created(_) | State::Starting(..) | State::Running) {
             return Err(refuse(ErrorKind::WrongPhase, "the container is not running"));
         }
+        // All of it or nothing.
         let input = stdin.map(|stdin| container.input_of(&stdin)).transpose()?;
-        for (index, sink) in sinks.into_iter().enumerate() {
+        let mut ends = Vec::with_capacity(2);
+        for (index, sink) in sinks.iter().enumerate() {
             if let Some(sink) = sink {
-                container.attach_sink(index, &sink)?;
+                ends.push((index, container.sink_of(index, sink)?));
             }
         }
-        if input.is_some() {
+        let slots: Vec<_> =
+            ends.into_iter().map(|(index, end)| (index, container.attach_sink(index, end))).collect();
+        let has_input = input.is_some();
+        if has_input {
             container.input = input;
         }
         container.ready = [true; 3];
+        if let Err(error) = self.watch_streams(place) {
+            let container = self.at(place)?;
+            if has_input {
+                container.close_input();
+            }
+            for (index, slot) in slots {
+                slot.into_iter().for_each(|slot| container.detach_sink(index, slot));
+            }
+            return Err(error.into());
+        }
         if let Some(caller) = self.callers.find(id) {
             caller.attached = Some((sequence, place));
         }
-        self.watch_streams(place)?;
         Ok(Some(Reply::Done))
     }
 

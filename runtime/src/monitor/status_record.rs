@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -20,6 +21,8 @@ const NAME: &str = "status.json";
 const NEW_NAME: &str = "status.json.new";
 /// Longest file that is read, in bytes.
 const LONGEST: u64 = 64 << 10;
+/// Shortest file that is written: one that says that a container runs has room for its end, should the disk be full then.
+const SHORTEST: usize = 512;
 
 /// The code of a container whose end nobody saw.
 pub const LOST: u8 = 255;
@@ -103,19 +106,24 @@ impl StatusRecord {
         self.exit_code.is_some()
     }
 
-    /// Writes it into the container's folder, so that a reader finds the old or the new one.
+    /// Writes it into the container's folder, so that a reader finds the old or the new one. On a full disk it is written over
+    /// the old one, which it fits into: half a record is read by nobody, as it is one small write.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let new = folder.join(NEW_NAME);
-        let fail = |operation| Error::system(operation, new.to_string_lossy());
-        let text = serde_json::to_vec(self)
+        let mut text = serde_json::to_vec(self)
             .map_err(|error| Error::Record { path: new.clone(), reason: error.to_string() })?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, &new, flags, Mode::RUSR | Mode::WUSR).map_err(fail("create"))?;
-        let written = rustix::io::write(&file, &text).map_err(fail("write"))?;
-        if written != text.len() {
-            return Err(fail("write")(rustix::io::Errno::NOSPC));
+        text.resize(text.len().max(SHORTEST), b' ');
+        let Err(error) = write_aside(&text, &new, &folder.join(NAME)) else { return Ok(()) };
+        // What is there of it takes room that somebody else may use.
+        let _ = rustix::fs::unlink(&new);
+        match error {
+            Error::System { source: Errno::NOSPC | Errno::DQUOT, .. }
+                if overwrite(&text, &folder.join(NAME)).is_ok() =>
+            {
+                Ok(())
+            }
+            error => Err(error),
         }
-        rustix::fs::rename(&new, folder.join(NAME)).map_err(fail("rename"))
     }
 
     /// Reads it; `None` if the container was never started.
@@ -128,7 +136,8 @@ impl StatusRecord {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(damaged(error.to_string())),
         };
-        let mut text = Vec::new();
+        // Read by one call, so that one that is being overwritten is the old or the new one.
+        let mut text = Vec::with_capacity(8 * SHORTEST);
         file.take(LONGEST).read_to_end(&mut text).map_err(|error| damaged(error.to_string()))?;
         let record: StatusRecord =
             serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
@@ -144,9 +153,33 @@ impl StatusRecord {
     /// Forgets how a container lived before, when it is started again.
     pub fn remove(folder: &Path) -> Result<()> {
         match rustix::fs::unlink(folder.join(NAME)) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Error::system("remove", folder.join(NAME).to_string_lossy())(errno)),
         }
+    }
+}
+
+fn write_aside(text: &[u8], new: &Path, path: &Path) -> Result<()> {
+    let fail = |operation| Error::system(operation, new.to_string_lossy());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, new, flags, Mode::RUSR | Mode::WUSR).map_err(fail("create"))?;
+    let written = rustix::io::write(&file, text).map_err(fail("write"))?;
+    if written != text.len() {
+        return Err(fail("write")(Errno::NOSPC));
+    }
+    rustix::fs::rename(new, path).map_err(fail("rename"))
+}
+
+/// Writes over a file that is as long as `text`.
+fn overwrite(text: &[u8], path: &Path) -> Result<(), Errno> {
+    let file =
+        rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if rustix::fs::fstat(&file)?.st_size.unsigned_abs() != text.len() as u64 {
+        return Err(Errno::FBIG);
+    }
+    match rustix::io::pwrite(&file, text, 0)? {
+        written if written == text.len() => Ok(()),
+        _ => Err(Errno::IO),
     }
 }
 

@@ -141,7 +141,8 @@ pub enum Progress {
 pub struct Relay {
     ends: Option<(End, End)>,
     way: Way,
-    draining: bool,
+    /// How much may still be copied, once nothing is waited for any more.
+    rest: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -169,7 +170,7 @@ impl Relay {
         let splices = |end: &End| matches!(end.kind, EndKind::Pipe | EndKind::File);
         let one_is_pipe = source.kind == EndKind::Pipe || sink.kind == EndKind::Pipe;
         let way = if one_is_pipe && splices(&source) && splices(&sink) { Way::Splice } else { Way::copy() };
-        Relay { ends: Some((source, sink)), way, draining: false }
+        Relay { ends: Some((source, sink)), way, rest: None }
     }
 
     /// The source and the sink, while both are open.
@@ -177,9 +178,15 @@ impl Relay {
         self.ends.as_ref().map(|(source, sink)| (source.as_fd(), sink.as_fd()))
     }
 
-    /// Says that nobody will write to the source any more: what is in it now is still copied, nothing is waited for.
+    /// Says that whoever mattered will not write to the source any more: what is in it now is still copied, and neither is
+    /// anything waited for nor what others go on writing copied for ever.
     pub fn drain(&mut self) {
-        self.draining = true;
+        let buffered = match &self.way {
+            Way::Splice => 0,
+            Way::Copy { start, end, .. } => end - start,
+        };
+        let source = self.ends.as_ref().map_or(0, |(source, _)| rest_of(source));
+        self.rest.get_or_insert(buffered + source);
     }
 
     /// Whether the sink will never take anything again, though nothing was written to find out.
@@ -192,20 +199,48 @@ impl Relay {
         self.ends = None;
     }
 
+    /// Something happened at an end. The writing end of a pipe says so when its last reader goes, also while nothing is
+    /// written: then there is nothing to copy any more. True if so.
+    pub fn is_cut_off(&self, is_error: bool) -> bool {
+        is_error && self.sink_is_broken()
+    }
+
     /// Copies until an end would block, the source ends, the sink breaks, or the turn is used up.
     pub fn pump(&mut self) -> Progress {
+        let progress = self.copy();
+        if progress == Progress::Finished {
+            self.close();
+        }
+        progress
+    }
+
+    /// As [`Relay::pump`], but leaves it to the caller to take the ends when it is finished.
+    pub(super) fn copy(&mut self) -> Progress {
         let mut moved = 0;
         while moved < TURN {
             let Some((source, sink)) = &self.ends else { return Progress::Finished };
             match self.way.step(source, sink) {
-                Ok(count) => moved += count,
+                Ok(count) => {
+                    moved += count;
+                    if let Some(rest) = &mut self.rest {
+                        *rest = rest.saturating_sub(count);
+                    }
+                }
                 Err(Stop::CannotSplice) => self.way = Way::copy(),
-                Err(Stop::SourceEnded | Stop::SinkBroken) => self.close(),
-                Err(Stop::Waiting) if self.draining && self.is_empty() => self.close(),
+                Err(Stop::SourceEnded | Stop::SinkBroken) => return Progress::Finished,
+                Err(Stop::Waiting) if self.rest.is_some() && self.is_empty() => return Progress::Finished,
                 Err(Stop::Waiting) => return Progress::Waiting,
+            }
+            if self.rest == Some(0) {
+                return Progress::Finished;
             }
         }
         Progress::Ready
+    }
+
+    /// Gives the ends up without closing them.
+    pub(super) fn take_ends(&mut self) -> Option<(End, End)> {
+        self.ends.take()
     }
 
     /// Nothing is left to copy, here and in the source.
@@ -252,6 +287,14 @@ fn splice(source: &End, sink: &End) -> Result<usize, Stop> {
         Err(Errno::INVAL) => Err(Stop::CannotSplice),
         Err(_) => Err(Stop::SinkBroken),
     }
+}
+
+/// How much may be read of a source that whoever mattered has left: what a pipe holds now, and as much as may still be on its
+/// way through a terminal.
+pub(super) fn rest_of(source: &End) -> usize {
+    const LARGEST: u64 = 1 << 20;
+    let held = rustix::io::ioctl_fionread(source).unwrap_or(LARGEST);
+    usize::try_from(held).unwrap_or(TURN) + 2 * BUFFER
 }
 
 /// Reads what is there.
@@ -394,5 +437,16 @@ mod tests {
         relay.drain();
         assert_eq!(relay.pump(), Progress::Finished);
         assert_eq!(file.metadata().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn draining_ends_although_somebody_goes_on_writing() {
+        // As a pipe whose writers are quicker than we are.
+        let endless = File::open("/dev/zero").unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let mut relay = Relay::new(user(&endless, Direction::Source), user(&file, Direction::Sink));
+        relay.drain();
+        while relay.pump() != Progress::Finished {}
+        assert!(file.metadata().unwrap().len() <= 2 << 20);
     }
 }

@@ -8,12 +8,14 @@
 //! is killed with its monitor; one that ends without a word has failed.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
 
 use super::channel::{ChannelError, Connection, MAX_DESCRIPTORS, Received};
 use super::protocol::{ErrorKind, MAX_MESSAGE, Reply, decode_reply, encode_reply};
 use crate::error::{Error, Kind};
+use crate::process;
 use crate::sys::clone::{Cloned, clone3, exit_now};
 use crate::sys::fd::close_except;
 
@@ -69,6 +71,10 @@ impl From<Error> for JobFailure {
 #[derive(Debug)]
 pub(super) struct Worker {
     connection: Connection,
+    process: OwnedFd,
+    /// Since when it works.
+    pub(super) since: Instant,
+    is_killed: bool,
 }
 
 impl Worker {
@@ -85,10 +91,24 @@ impl Worker {
                 let code = work(monitor, &its, kept, job);
                 exit_now(code)
             }
-            // The pid is known by the reaping of all children; what counts is the conversation.
-            Ok(Cloned::Parent { .. }) => Ok(Worker { connection: ours }),
+            // It is reaped with all children; what counts is the conversation.
+            Ok(Cloned::Parent { pidfd, .. }) => {
+                Ok(Worker { connection: ours, process: pidfd, since: Instant::now(), is_killed: false })
+            }
             Err(errno) => Err(failed(format!("cannot start a worker: {errno}"))),
         }
+    }
+
+    /// Ends it: what it makes from now on is nothing.
+    pub(super) fn kill(&mut self) {
+        self.is_killed = true;
+        // It is gone already, or will be reaped soon.
+        let _ = process::signal(self.process.as_fd(), process::Signal::KILL);
+    }
+
+    /// Was it told to end?
+    pub(super) fn is_killed(&self) -> bool {
+        self.is_killed
     }
 
     /// What the job came to; `None` while it is going on.

@@ -137,3 +137,26 @@ pub fn release(file: &Path) -> Result<()> {
     namespace::remove(&attachment.netns)?;
     files::remove(file)
 }
+
+/// Gives up the attachment in `file`, which [`release`] could not undo: its namespace goes with everything in it, and the
+/// rest is forgotten. Returns what may be left, for people.
+pub fn abandon(file: &Path) -> String {
+    let attachment = match Attachment::read(file) {
+        Ok(Some(attachment)) => attachment,
+        Ok(None) => return "nothing of its network".to_owned(),
+        // Whose it was is not known any more.
+        Err(_) => return "whatever its network made".to_owned(),
+    };
+    let plugins = attachment.config.plugins().iter().map(|plugin| plugin.name.as_str());
+    let plugins = plugins.collect::<Vec<_>>().join(", ");
+    let (id, network) = (&attachment.container_id, attachment.config.name());
+    let mut left =
+        format!("addresses, interfaces and rules of {id} in network {network} (plugins {plugins})");
+    // It may be gone, and what remembers the attachment is of no use to anybody.
+    if namespace::remove(&attachment.netns).is_err() {
+        left.push_str(&format!(", and the namespace {}", attachment.netns.display()));
+    }
+    let _ = cache::remove(&attachment);
+    let _ = files::remove(file);
+    left
+}

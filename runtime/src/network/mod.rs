@@ -40,7 +40,7 @@ mod tests;
 mod turn;
 mod verbs;
 
-pub use attachment::{Attachment, release};
+pub use attachment::{Attachment, abandon, release};
 pub use capability::{PortMapping, Protocol};
 pub use config::{NetworkConfig, Plugin, load_first, load_named};
 pub use error::{Error, Failure, Result};

@@ -16,6 +16,8 @@ pub struct MountOptions {
     pub propagations: Vec<Propagation>,
     /// `bind`, or with `Some(true)` `rbind`.
     pub bind: Option<bool>,
+    /// Whether there is a word for an attribute of the mount itself.
+    pub names_flags: bool,
     /// `idmap`, or with `Some(true)` `ridmap`.
     pub id_map: Option<bool>,
     /// `tmpcopyup`: what the place holds is copied into the tmpfs.
@@ -42,10 +44,11 @@ pub fn parse(words: &[String]) -> Result<MountOptions, (usize, String)> {
 
 fn apply(options: &mut MountOptions, word: &str) -> Result<(), String> {
     if attribute(&mut options.attributes, word) {
+        options.names_flags = true;
         return Ok(());
     }
     if let Some(single) = word.strip_prefix('r')
-        && attribute(&mut options.recursive_attributes, single)
+        && attribute(&mut options.recursive_attributes, recursive(single))
     {
         return Ok(());
     }
@@ -80,6 +83,11 @@ fn apply(options: &mut MountOptions, word: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Recursive words are made for `mount_setattr`, where to take an access time back means the kernel's usual one.
+fn recursive(word: &str) -> &str {
+    if matches!(word, "atime" | "norelatime" | "nostrictatime") { "relatime" } else { word }
+}
+
 /// The kernel takes no longer value by `fsconfig`.
 fn value(text: &str) -> Result<String, String> {
     const LONGEST: usize = 255;
@@ -106,9 +114,15 @@ fn attribute(attributes: &mut MountAttributes, word: &str) -> bool {
         "nosymfollow" => (MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW, true),
         "symfollow" => (MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW, false),
         // Access times are one field of several bits: clear it, then set the value. Relative is zero.
-        "relatime" | "atime" | "norelatime" | "nostrictatime" => {
+        "relatime" => {
             (attributes.set, attributes.clear) =
                 (attributes.set & !ACCESS_TIME, attributes.clear | ACCESS_TIME);
+            return true;
+        }
+        // These take an earlier word back and ask for nothing: what the source has stays.
+        "atime" | "norelatime" | "nostrictatime" => {
+            (attributes.set, attributes.clear) =
+                (attributes.set & !ACCESS_TIME, attributes.clear & !ACCESS_TIME);
             return true;
         }
         "noatime" | "strictatime" => {

@@ -89,6 +89,15 @@ fn clone_tree(field: &str, path: &Path, recursive: bool) -> Result<OwnedFd> {
     })
 }
 
+/// The attributes that a bind has from its words alone once it has any. Access times are none of them: they stay as the
+/// source's unless named.
+const FLAGS: u64 = (MountAttrFlags::MOUNT_ATTR_RDONLY.bits()
+    | MountAttrFlags::MOUNT_ATTR_NOSUID.bits()
+    | MountAttrFlags::MOUNT_ATTR_NODEV.bits()
+    | MountAttrFlags::MOUNT_ATTR_NOEXEC.bits()
+    | MountAttrFlags::MOUNT_ATTR_NODIRATIME.bits()
+    | MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW.bits()) as u64;
+
 /// Gives a tree other owners; `made` holds the namespaces of mappings seen before, for most mounts have the same.
 fn set_id_map<'a>(tree: &OwnedFd, map: &'a IdMap, made: &mut Vec<(&'a IdMap, OwnedFd)>) -> Result<()> {
     let same = |one: &IdMap| one.users == map.users && one.groups == map.groups;
@@ -112,7 +121,11 @@ fn set_attributes(
     inherited: Option<u64>,
 ) -> Result<(), rustix::io::Errno> {
     let options = &mount.options;
-    let own = options.attributes;
+    // As with mount(8) remounting a bind: who names one flag has named them all, and the source's others go.
+    let mut own = options.attributes;
+    if options.names_flags {
+        own.clear |= FLAGS & !own.set;
+    }
     if recursive {
         let all = MountAttributes { propagation: inherited.unwrap_or(0), ..options.recursive_attributes };
         if !all.is_empty() {

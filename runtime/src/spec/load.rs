@@ -1,30 +1,71 @@
 //! Reads config.json, with a limit, into the specification's types.
 
+use std::io::Read;
 use std::path::Path;
 
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use serde_json::{Value, json};
 
 use super::json_place::path_at;
 use crate::error::{Error, Result};
+use crate::security::capabilities::parse_name;
 
 /// More than any real document has, and little enough to hold.
 const LARGEST: u64 = 16 << 20;
 
-/// Loads `config.json` of a bundle.
-pub fn load(bundle: &Path) -> Result<Spec> {
-    parse(&read(&bundle.join("config.json"))?)
+/// Loads `config.json` of a bundle, with what was left out of it, in words.
+pub fn load(bundle: &Path) -> Result<(Spec, Vec<String>)> {
+    forgiving(&read(&bundle.join("config.json"))?, Some("process"))
 }
 
-/// Parses the bytes of a `config.json`.
-pub fn parse_spec(text: &[u8]) -> Result<Spec> {
-    parse(text)
+/// Loads the process of `exec --process`, which may be a pipe, with what was left out of it.
+pub fn parse_process(file: &Path) -> Result<(Process, Vec<String>)> {
+    let fail = |source| Error::SpecFile { path: file.to_owned(), source };
+    let mut text = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text))
+        .map_err(|error| fail(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    if text.len() as u64 > LARGEST {
+        return Err(fail(Errno::FBIG));
+    }
+    forgiving(&text, None)
 }
 
-/// Loads the process of `exec --process`.
-pub fn parse_process(file: &Path) -> Result<Process> {
-    parse(&read(file)?)
+/// Parses a document; where that fails, once more with its process mended as the specification wants or engines rely on:
+/// capabilities that nobody knows are left out, and without a user it is the first. The detour is for those few. `place` is
+/// the process in the document, if that is not the process itself.
+fn forgiving<T: serde::de::DeserializeOwned>(text: &[u8], place: Option<&str>) -> Result<(T, Vec<String>)> {
+    let failure = match parse(text) {
+        Ok(document) => return Ok((document, Vec::new())),
+        Err(failure) => failure,
+    };
+    let mut notes = Vec::new();
+    let mended = serde_json::from_slice(text).ok().and_then(|mut document: Value| {
+        match place {
+            Some(place) => mend(document.get_mut(place)?, &format!("{place}."), &mut notes),
+            None => mend(&mut document, "", &mut notes),
+        }
+        serde_json::from_value(document).ok()
+    });
+    mended.map(|document| (document, notes)).ok_or(failure)
+}
+
+fn mend(process: &mut Value, place: &str, notes: &mut Vec<String>) {
+    let Value::Object(process) = process else { return };
+    process.entry("user").or_insert_with(|| json!({ "uid": 0, "gid": 0 }));
+    let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
+    for (set, names) in sets.into_iter().flatten() {
+        let Value::Array(names) = names else { continue };
+        names.retain(|name| {
+            let known = name.as_str().is_none_or(|name| parse_name(name).is_ok());
+            if !known {
+                notes.push(format!("{place}capabilities.{set}: unknown capability {name}, left out"));
+            }
+            known
+        });
+    }
 }
 
 /// Reads a document of bounded size; anything but a regular file (a FIFO would block) is refused.
@@ -78,6 +119,21 @@ mod tests {
                 "capabilities":{"bounding":["CAP_KILL","CAP_NOPE"]}}}"#,
         );
         assert!(message.starts_with("config.json: process.capabilities.bounding[1]: "), "{message}");
+    }
+
+    #[test]
+    fn a_process_is_mended_as_engines_rely_on() {
+        let text = r#"{"ociVersion":"1.0.2","process":{"cwd":"/","args":["a"],
+            "capabilities":{"bounding":["CAP_KILL","CAP_NOPE"]}}}"#;
+        let (spec, notes): (Spec, _) = forgiving(text.as_bytes(), Some("process")).unwrap();
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        assert_eq!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().len(), 1);
+        assert_eq!(notes, [r#"process.capabilities.bounding: unknown capability "CAP_NOPE", left out"#]);
+        // What is wrong beyond that is still named.
+        let text = r#"{"ociVersion":"1.0.2","process":{"cwd":7,"args":["a"]}}"#;
+        let failed: Result<(Spec, _)> = forgiving(text.as_bytes(), Some("process"));
+        assert!(failed.unwrap_err().to_string().contains("process.cwd"));
     }
 
     #[test]

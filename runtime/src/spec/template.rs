@@ -3,14 +3,23 @@
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
+use crate::cgroup::Hierarchies;
+
 /// The document. With `rootless`, the user and group that become root of a user namespace: without what an ordinary
 /// user may not have (a network namespace is useless to one, resource limits are not theirs to set).
 pub fn template(rootless: Option<(u32, u32)>) -> Spec {
     let mut document = root();
+    if Hierarchies::discover().is_ok_and(|hierarchies| hierarchies.is_unified())
+        && let Value::Array(namespaces) = &mut document["linux"]["namespaces"]
+    {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
     if let Some((uid, gid)) = rootless {
         let linux = &mut document["linux"];
-        linux["namespaces"] =
-            ["pid", "ipc", "uts", "mount", "cgroup", "user"].map(|kind| json!({ "type": kind })).into();
+        if let Value::Array(namespaces) = &mut linux["namespaces"] {
+            namespaces.retain(|namespace| namespace["type"] != "network");
+            namespaces.push(json!({ "type": "user" }));
+        }
         linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
         linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
         linux["resources"] = Value::Null;
@@ -74,7 +83,7 @@ fn root() -> Value {
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             "namespaces": [
                 { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" },
-                { "type": "mount" }, { "type": "cgroup" }
+                { "type": "mount" }
             ],
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",

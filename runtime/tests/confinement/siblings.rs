@@ -38,6 +38,7 @@ fn create(bundle: &Bundle) -> String {
         pid_file: None,
         new_keyring: true,
         no_pivot: false,
+        pidfd_socket: None,
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: true,
@@ -65,6 +66,7 @@ fn containers_and_commands_are_the_parents() {
             pid_file: None,
             as_sibling: true,
             ignore_paused: false,
+            pidfd_socket: None,
             cgroups: Vec::new(),
         });
         executed.unwrap().pid.to_string()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_cri::v1::{ContainerConfig, ContainerMetadata, CreateContainerRequest, CreateContainerResponse};
 
-use crate::container::admission::{self, Again};
+use crate::container::admission;
 use crate::container::create;
 use crate::error::{Error, Result};
 use crate::node::{ContainerName, Node};
@@ -38,9 +38,9 @@ async fn run(
     let earlier = node.index.containers_of(&pod.id).into_iter().find(|it| it.name() == name);
     if let Some(earlier) = earlier {
         let same = earlier.config == *config;
-        return match admission::container_again(same, &earlier.state()) {
-            Again::Same => Ok(earlier.id.clone()),
-            Again::Conflict | Again::Replace => Err(taken(&name, &earlier.id)),
+        return match admission::is_same_container(same, &earlier.state()) {
+            true => Ok(earlier.id.clone()),
+            false => Err(taken(&name, &earlier.id)),
         };
     }
     let pod_again = Arc::clone(&pod);

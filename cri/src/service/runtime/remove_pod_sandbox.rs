@@ -10,7 +10,7 @@ use crate::sandbox::{Pod, teardown};
 
 /// Removes a pod. One that is not there is removed.
 pub async fn call(node: &Arc<Node>, request: RemovePodSandboxRequest) -> Result<RemovePodSandboxResponse> {
-    if let Some(pod) = node.index.find_pod(&request.pod_sandbox_id)? {
+    if let Some(pod) = node.index.find_pod_to_end(&request.pod_sandbox_id)? {
         remove(node, pod).await?;
     }
     Ok(RemovePodSandboxResponse {})
@@ -20,6 +20,11 @@ async fn remove(node: &Arc<Node>, pod: Arc<Pod>) -> Result<()> {
     let node = Arc::clone(node);
     Node::unattended(async move {
         let _gate = pod.gate.write().await;
+        // It may have been removed while we waited, or never come to be.
+        if !node.index.has_pod(&pod.id) {
+            return Ok(());
+        }
+        let _turn = node.network_turn(&pod).await;
         let removed = Arc::clone(&pod);
         // Also when it was stopped before: what that could not release must not lose its record.
         node.blocking(move |node| {

@@ -33,15 +33,21 @@ async fn run(node: Arc<Node>, config: Arc<PodSandboxConfig>, plan: Plan) -> Resu
             Again::Replace => replace(&node, earlier).await?,
         }
     }
-    node.blocking(move |node| {
-        let pod = Pod::new(engine::new_id()?, (*config).clone(), status_record::now());
-        Ok(create::create(node, pod, &plan)?.id.clone())
-    })
-    .await
+    let pod = Arc::new(Pod::new(engine::new_id()?, (*config).clone(), status_record::now()));
+    let _unborn = node.index.begin_pod(&pod);
+    let _gate = pod.gate.write().await;
+    let _turn = node.network_turn(&pod).await;
+    let made = Arc::clone(&pod);
+    node.blocking(move |node| create::create(node, &made, &plan)).await?;
+    Ok(pod.id.clone())
 }
 
 async fn replace(node: &Arc<Node>, pod: Arc<Pod>) -> Result<()> {
     let _gate = pod.gate.write().await;
+    if !node.index.has_pod(&pod.id) {
+        return Ok(());
+    }
+    let _turn = node.network_turn(&pod).await;
     let old = Arc::clone(&pod);
     node.blocking(move |node| teardown::stop(node, &old).and_then(|()| teardown::remove(node, &old))).await
 }

@@ -12,7 +12,7 @@ use crate::node::Node;
 
 /// Answers.
 pub async fn call(node: &Arc<Node>, request: StatusRequest) -> Result<StatusResponse> {
-    let failure = node.readiness.failure(node).await?;
+    let failure = node.readiness.failure().await;
     let condition = |kind: &str, failure: Option<&String>, reason: &str| RuntimeCondition {
         r#type: kind.to_owned(),
         status: failure.is_none(),

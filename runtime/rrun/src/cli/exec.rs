@@ -111,6 +111,7 @@ fn execute(containers: &Containers, record: &Record, arguments: &Arguments, proc
         relays: terminal_relays(&master, arguments.interactive)?,
         has_input: arguments.interactive,
         raw: arguments.interactive,
+        from_terminal: true,
         resized: Some(Box::new(resize)),
         ..Session::default()
     };

@@ -5,7 +5,7 @@ use clap::Args;
 use engine::control;
 use runtime::process::Signal;
 
-use super::{Global, each, print};
+use super::{Global, Named, each_container};
 use crate::options::settings::signal;
 
 /// Options of `kill`.
@@ -14,17 +14,14 @@ pub struct Arguments {
     /// Signal to send
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = signal)]
     signal: Signal,
-    /// Names or ids of containers
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let containers = global.containers()?;
-    each(&arguments.containers, |name| {
-        let record = containers.find(name)?;
-        control::kill(&containers, &record, arguments.signal)
-            .with_context(|| format!("cannot kill container {name}"))?;
-        print(&format!("{name}\n"))
+    each_container(global, &arguments.named, |containers, record, name| {
+        let killed = control::kill(containers, record, arguments.signal);
+        killed.with_context(|| format!("cannot kill container {name}"))?;
+        Ok(name.to_owned())
     })
 }

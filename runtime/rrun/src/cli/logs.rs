@@ -1,6 +1,10 @@
 //! `rrun logs`: what a container wrote, each stream to the one of ours, over rotations and as it comes.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +15,7 @@ use runtime::monitor::log::Stream;
 use runtime::monitor::log::read::{Entry, Reader};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify;
+use rustix::io::Errno;
 
 use super::{Global, OutputClosed};
 use crate::options::moment::moment;
@@ -61,6 +66,12 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
     let containers = global.containers()?;
     let record = containers.find(&arguments.container)?;
     let path = log_of(&containers, &record);
+    let fail = || format!("cannot read the log {}", path.display());
+    // Before it is opened: what happens in between is not missed.
+    let changes = match arguments.follow {
+        true => Changes::new(&path).map(Some).with_context(fail)?,
+        false => None,
+    };
     let opened = match arguments.tail {
         Tail::All => Reader::open(&path),
         Tail::Last(lines) => Reader::open_tail(&path, lines),
@@ -76,10 +87,10 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
             // It was never started.
             return Ok(0);
         }
-        reader => reader.with_context(|| format!("cannot read the log {}", path.display()))?,
+        reader => reader.with_context(fail)?,
     };
     let mut printer = Printer { arguments, inside_line: [false; 2] };
-    follow(&containers, &record, &path, reader, &mut printer)?;
+    follow(&containers, &record, &path, changes, reader, &mut printer)?;
     Ok(0)
 }
 
@@ -88,58 +99,96 @@ fn log_of(containers: &Containers, record: &Record) -> PathBuf {
     of_pod.unwrap_or_else(|| launch::log_file(&containers.folder(&record.id)))
 }
 
-/// Prints what there is and, if asked to, what comes until the container has ended.
+/// Prints what there is and, where we watch for changes, what comes until the container has ended.
 fn follow(
     containers: &Containers,
     record: &Record,
     path: &Path,
+    mut changes: Option<Changes>,
     mut reader: Reader,
     printer: &mut Printer<'_>,
 ) -> Result<()> {
     let fail = || format!("cannot read the log {}", path.display());
-    let mut changes = None;
+    // The files that were there before are the reader's.
+    changes.iter_mut().try_for_each(Changes::forget).with_context(fail)?;
     loop {
         // Before the log: what a container wrote is in there before it has ended.
-        let lives =
-            printer.arguments.follow && matches!(containers.state(&record.id)?, State::Running { .. });
+        let lives = changes.is_some() && matches!(containers.state(&record.id)?, State::Running { .. });
         while let Some(entry) = reader.next_entry().with_context(fail)? {
             if !printer.print(&entry)? {
                 return Ok(());
             }
         }
         printer.flush()?;
+        let Some(changes) = &mut changes else { return Ok(()) };
+        if changes.has_more_than(reader.followed()) {
+            crate::report("warning: lines were lost: the log was rotated faster than they were read");
+        }
         if !lives {
             return Ok(());
         }
-        match &changes {
-            // What changed before we watched is seen in the next round.
-            None => changes = Some(Changes::new(path).with_context(fail)?),
-            Some(changes) => changes.wait().with_context(fail)?,
-        }
+        changes.wait().with_context(fail)?;
     }
 }
 
-/// Wakes up when something happens in the folder of a log.
-struct Changes(rustix::fd::OwnedFd);
+/// What happens in the folder of a log.
+struct Changes {
+    events: OwnedFd,
+    /// The log's file.
+    name: OsString,
+    /// How often a file of that name was made.
+    made: u64,
+    /// How many of those are known to be lost.
+    lost: u64,
+}
 
 impl Changes {
     fn new(log: &Path) -> io::Result<Changes> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let changes = inotify::init(flags)?;
+        let events = inotify::init(flags)?;
         let folder = log.parent().unwrap_or(Path::new("/"));
         let kinds = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&changes, folder, kinds)?;
-        Ok(Changes(changes))
+        inotify::add_watch(&events, folder, kinds)?;
+        let name = log.file_name().unwrap_or_default().to_owned();
+        Ok(Changes { events, name, made: 0, lost: 0 })
+    }
+
+    /// What happened so far does not count.
+    fn forget(&mut self) -> io::Result<()> {
+        self.take()?;
+        self.made = 0;
+        Ok(())
     }
 
     /// Waits until something happened, or for a moment.
-    fn wait(&self) -> io::Result<()> {
-        let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
+    fn wait(&mut self) -> io::Result<()> {
+        let mut polled = [PollFd::new(&self.events, PollFlags::IN)];
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&PAUSE)))?;
-        let mut buffer = [0; 4096];
-        // Which it was does not matter.
-        while rustix::io::read(&self.0, &mut buffer[..]).is_ok_and(|count| count > 0) {}
-        Ok(())
+        self.take()
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.events, &mut buffer);
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            let is_log = event.file_name().is_some_and(|name| name.to_bytes() == self.name.as_bytes());
+            let makes = inotify::ReadFlags::CREATE | inotify::ReadFlags::MOVED_TO;
+            self.made += u64::from(is_log && event.events().intersects(makes));
+        }
+    }
+
+    /// Were more files made than a reader that is at the end came to? Each is told once.
+    fn has_more_than(&mut self, followed: u64) -> bool {
+        let lost = self.made.saturating_sub(followed);
+        let more = lost > self.lost;
+        self.lost = self.lost.max(lost);
+        more
     }
 }
 

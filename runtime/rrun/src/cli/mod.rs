@@ -30,8 +30,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use engine::Containers;
 use engine::bridge::Bridge;
+use engine::{Containers, Record};
 use image::store::Store;
 
 /// Run containers and keep images, without a daemon.
@@ -162,7 +162,7 @@ impl Global {
         let containers = self.unswept_containers()?;
         if let Err(error) = containers.sweep() {
             // What others left is no reason not to go on.
-            crate::report(&format!("warning: {:#}", anyhow::Error::new(error)));
+            crate::report(&format!("warning: {}", crate::causes(&error.into())));
         }
         Ok(containers)
     }
@@ -209,6 +209,27 @@ impl std::fmt::Display for OutputClosed {
 fn print(text: &str) -> Result<()> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).context(OutputClosed)
+}
+
+/// Containers that a verb is for.
+#[derive(Debug, Args)]
+struct Named {
+    /// Names or ids of containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Does something to each of several containers and prints what comes of it.
+fn each_container(
+    global: &Global,
+    named: &Named,
+    mut act: impl FnMut(&Containers, &Record, &str) -> Result<String>,
+) -> Result<u8> {
+    let containers = global.containers()?;
+    each(&named.containers, |name| {
+        let record = containers.find(name)?;
+        print(&format!("{}\n", act(&containers, &record, name)?))
+    })
 }
 
 /// Runs one verb over several objects: all are tried, each failure is printed, and one failure is enough for 1.

@@ -2,33 +2,28 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use engine::launch;
 
 use super::stop::Ending;
-use super::{Global, each, print, start};
+use super::{Global, Named, each_container, start};
 
 /// Options of `restart`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     ending: Ending,
-    /// Names or ids of containers
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let containers = global.containers()?;
-    each(&arguments.containers, |name| {
-        let record = containers.find(name)?;
+    each_container(global, &arguments.named, |containers, record, name| {
         record.refuse_cri(name)?;
         if record.remove {
             bail!("cannot restart container {name}: it was made with --rm and goes when it ends");
         }
-        let failed = || format!("cannot restart container {name}");
-        arguments.ending.apply(&containers, &record)?;
-        let mut client = start::create(global, &containers, &record, name).with_context(failed)?;
-        launch::start(&mut client, &record).with_context(failed)?;
-        print(&format!("{name}\n"))
+        arguments.ending.apply(containers, record)?;
+        let started = start::revive_and_start(global, containers, record, name);
+        started.with_context(|| format!("cannot restart container {name}"))?;
+        Ok(name.to_owned())
     })
 }

@@ -1,11 +1,13 @@
 //! `rrun rm`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use engine::{Containers, Error, control};
-use runtime::process::Signal;
+use engine::{Containers, Error, force};
 
 use super::{Global, each, print};
+
+/// How often a container that lives again is ended again.
+const ATTEMPTS: u32 = 20;
 
 /// Options of `rm`.
 #[derive(Debug, Args)]
@@ -33,26 +35,48 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
     })
 }
 
+/// Somebody may start it again between our ending and our removing it: then it is ended once more.
 fn remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<()> {
-    if arguments.force {
-        match containers.find(name) {
-            Ok(record) => {
-                if !arguments.cri {
-                    record.refuse_cri(name)?;
-                }
-                control::stop(containers, &record, Signal::KILL, None)?;
-                if !containers.folder(&record.id).exists() {
-                    // It went with its end.
-                    return Ok(());
-                }
-            }
-            // One whose record is damaged has no monitor that we could find.
-            Err(Error::Damaged { .. }) => {}
-            Err(error) => return Err(error.into()),
+    let mut removed = try_remove(containers, arguments, name);
+    for _ in 1..ATTEMPTS {
+        match &removed {
+            Err(error) if arguments.force && is_running(error) => {}
+            _ => break,
         }
+        removed = try_remove(containers, arguments, name);
     }
-    match containers.remove_named(name, arguments.cri) {
-        Err(Error::Running { .. }) => anyhow::bail!("it is running: stop it first, or use --force"),
-        removed => removed.map(drop).map_err(Into::into),
+    match removed {
+        Err(error) if is_running(&error) => bail!("it is running: stop it first, or use --force"),
+        removed => removed,
     }
+}
+
+fn is_running(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Running { .. }))
+}
+
+fn try_remove(containers: &Containers, arguments: &Arguments, name: &str) -> Result<()> {
+    if !arguments.force {
+        containers.remove_named(name, arguments.cri)?;
+        return Ok(());
+    }
+    match containers.find(name) {
+        Ok(record) => {
+            if !arguments.cri {
+                record.refuse_cri(name)?;
+            }
+            force::end(containers, &record)?;
+            if !containers.folder(&record.id).exists() {
+                // It went with its end.
+                return Ok(());
+            }
+        }
+        // One whose record is damaged has no monitor that we could find.
+        Err(Error::Damaged { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(left) = containers.discard_named(name, arguments.cri)? {
+        crate::report(&format!("warning: the network of container {name} was not released; {left}"));
+    }
+    Ok(())
 }

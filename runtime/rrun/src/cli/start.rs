@@ -1,6 +1,7 @@
 //! `rrun start`: a container that has ended lives again, with all it changed.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,9 +10,13 @@ use runtime::monitor::client::Client;
 use runtime::monitor::status_record::StatusRecord;
 
 use super::run::attach_network;
-use super::{Global, each, print};
+use super::{Global, Named, each_container};
 use crate::attachment::Attachment;
+use crate::causes;
 use crate::session::exit_code;
+
+/// How long whoever has the container, and does not run it yet or any more, is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options of `start`.
 #[derive(Debug, Args)]
@@ -22,27 +27,37 @@ pub struct Arguments {
     /// As --attach, and pass standard input on
     #[arg(short, long)]
     interactive: bool,
-    /// Names or ids of containers
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let containers = global.containers()?;
     if arguments.attach || arguments.interactive {
-        let [name] = &arguments.containers[..] else { bail!("only one container can be attached to") };
-        return start_attached(global, &containers, name, arguments.interactive);
+        let [name] = &arguments.named.containers[..] else { bail!("only one container can be attached to") };
+        return start_attached(global, &global.containers()?, name, arguments.interactive);
     }
-    each(&arguments.containers, |name| {
-        let record = containers.find(name)?;
-        // As with docker, one that runs is as wished.
-        if !containers.state(&record.id)?.is_running() {
-            let failed = || format!("cannot start container {name}");
-            let mut client = create(global, &containers, &record, name).with_context(failed)?;
-            launch::start(&mut client, &record).with_context(failed)?;
-        }
-        print(&format!("{name}\n"))
+    each_container(global, &arguments.named, |containers, record, name| {
+        let started = revive_and_start(global, containers, record, name);
+        started.with_context(|| format!("cannot start container {name}"))?;
+        Ok(name.to_owned())
     })
+}
+
+/// Starts a container again. As with docker, one that runs is as wished, also where somebody else is just starting it.
+pub fn revive_and_start(global: &Global, containers: &Containers, record: &Record, name: &str) -> Result<()> {
+    let ends = Instant::now() + PATIENCE;
+    while !containers.state(&record.id)?.is_running() {
+        match create(global, containers, record, name) {
+            Ok(mut client) => return Ok(launch::start(&mut client, record)?),
+            Err(error) if is_held(&error) && Instant::now() < ends => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_held(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Running { .. }))
 }
 
 fn start_attached(global: &Global, containers: &Containers, name: &str, interactive: bool) -> Result<u8> {
@@ -66,12 +81,15 @@ pub fn create(global: &Global, containers: &Containers, record: &Record, name: &
     let held = containers.revive(record, name)?;
     match revive(global, containers, record, &held) {
         Ok(client) => Ok(client),
-        Err(error) => match containers.release(&held) {
-            Ok(()) => Err(error),
-            Err(left) => {
-                Err(error.context(format!("something of it is left: {:#}", anyhow::Error::new(left))))
+        Err(error) => {
+            if let Err(left) = containers.release(&held) {
+                crate::report(&format!(
+                    "warning: something of container {name} is left: {}",
+                    causes(&left.into())
+                ));
             }
-        },
+            Err(error)
+        }
     }
 }
 

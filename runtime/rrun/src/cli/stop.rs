@@ -7,7 +7,7 @@ use clap::Args;
 use engine::{Containers, Record, control};
 use runtime::process::Signal;
 
-use super::{Global, each, print};
+use super::{Global, Named, each_container};
 use crate::options::settings::{patience, signal};
 
 /// How containers are ended.
@@ -36,16 +36,14 @@ type Patience = Option<Duration>;
 pub struct Arguments {
     #[command(flatten)]
     ending: Ending,
-    /// Names or ids of containers
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let containers = global.containers()?;
-    each(&arguments.containers, |name| {
-        arguments.ending.apply(&containers, &containers.find(name)?)?;
-        print(&format!("{name}\n"))
+    each_container(global, &arguments.named, |containers, record, name| {
+        arguments.ending.apply(containers, record)?;
+        Ok(name.to_owned())
     })
 }
 

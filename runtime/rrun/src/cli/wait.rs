@@ -4,20 +4,17 @@ use anyhow::Result;
 use clap::Args;
 use engine::control;
 
-use super::{Global, each, print};
+use super::{Global, Named, each_container};
 
 /// Operands of `wait`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Names or ids of containers
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    #[command(flatten)]
+    named: Named,
 }
 
 pub fn run(global: &Global, arguments: &Arguments) -> Result<u8> {
-    let containers = global.containers()?;
-    each(&arguments.containers, |name| {
-        let record = containers.find(name)?;
-        print(&format!("{}\n", control::wait(&containers, &record)?))
+    each_container(global, &arguments.named, |containers, record, _| {
+        Ok(control::wait(containers, record)?.to_string())
     })
 }

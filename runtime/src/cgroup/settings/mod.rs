@@ -92,8 +92,8 @@ impl Cgroup {
 
     fn apply_pids(&self, pids: &LinuxPids) -> Result<(), Error> {
         let value = match pids.limit() {
-            // Docker and runc read 0 as "nothing asked for".
-            0 => return Ok(()),
+            // The kernel takes a limit of 0 for a group whose first process is in it already: runc reads it as 1.
+            0 => "1".to_owned(),
             limit @ 1.. => limit.to_string(),
             _ => "max".to_owned(),
         };

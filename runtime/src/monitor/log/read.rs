@@ -73,6 +73,7 @@ pub struct Reader {
     /// What follows the current file, oldest first.
     newer: VecDeque<File>,
     damaged: u64,
+    followed: u64,
 }
 
 impl Reader {
@@ -80,7 +81,13 @@ impl Reader {
     pub fn open(path: &Path) -> io::Result<Reader> {
         let mut files = open_files(path, None)?;
         let first = files.pop_front().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Reader { path: path.to_owned(), current: Lines::new(first, 0), newer: files, damaged: 0 })
+        Ok(Reader {
+            path: path.to_owned(),
+            current: Lines::new(first, 0),
+            newer: files,
+            damaged: 0,
+            followed: 0,
+        })
     }
 
     /// Reads the last `lines` lines, and what comes after them. Only as much of the log is looked at as they fill.
@@ -95,7 +102,7 @@ impl Reader {
             newer.push_front(std::mem::replace(&mut file, older));
             start = tail.scan(&file)?;
         }
-        Ok(Reader { path: path.to_owned(), current: Lines::new(file, start), newer, damaged: 0 })
+        Ok(Reader { path: path.to_owned(), current: Lines::new(file, start), newer, damaged: 0, followed: 0 })
     }
 
     /// The next entry; `None` when there is none yet. Asking again finds what was written since, also when the log
@@ -108,6 +115,12 @@ impl Reader {
     /// Lines that were skipped because they are no entries.
     pub fn damaged(&self) -> u64 {
         self.damaged
+    }
+
+    /// Files that came since we began to read. Where more were made, some were removed before we came to them, with all
+    /// their lines.
+    pub fn followed(&self) -> u64 {
+        self.followed
     }
 
     /// The next line that is an entry, in the buffer of the current file.
@@ -126,6 +139,7 @@ impl Reader {
                     if self.newer.is_empty() {
                         return Ok(None);
                     }
+                    self.followed += self.newer.len() as u64;
                     // More may have been written to this file between our reading to its end and the rotation: it is
                     // read once more, and complete now.
                 }
@@ -146,8 +160,6 @@ fn open_files(path: &Path, known: Option<&File>) -> io::Result<VecDeque<File>> {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = match File::options().read(true).custom_flags(flags).open(name) {
             Ok(file) => file,
-            // Renamed and not made anew yet: for who follows there is nothing newer.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 && known.is_some() => break,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 vacant += 1;
                 if vacant > 1 {
@@ -257,7 +269,7 @@ pub fn fuzz(bytes: &[u8]) {
         file.write_all_at(bytes, 0).ok()?;
         // Without a path nothing newer is found.
         let current = Lines::new(file, start);
-        Some(Reader { path: PathBuf::new(), current, newer: VecDeque::new(), damaged: 0 })
+        Some(Reader { path: PathBuf::new(), current, newer: VecDeque::new(), damaged: 0, followed: 0 })
     };
     let count = |start| {
         let mut reader = reader(start)?;

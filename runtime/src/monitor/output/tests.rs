@@ -201,6 +201,37 @@ fn draining_takes_what_is_there_and_waits_for_no_writer() {
 }
 
 #[test]
+fn draining_ends_although_somebody_goes_on_writing() {
+    // As a pipe whose writers are quicker than we are.
+    let endless = std::fs::File::open("/dev/zero").unwrap();
+    let source = End::of_user(std::os::fd::AsFd::as_fd(&endless), Direction::Source).unwrap();
+    let mut output = Output::new(source, Stream::Stdout);
+    output.drain();
+    while pump(&mut output, None, Instant::now()) != Progress::Finished {}
+}
+
+#[test]
+fn slow_guests_are_cut_at_once_when_nobody_waits_for_them() {
+    let (mut output, mut container) = stream();
+    let _slow = attach(&mut output, Audience::Guest);
+    let mut user = attach(&mut output, Audience::Foreground);
+    let now = Instant::now();
+    fill(&mut container);
+    assert_eq!(pump(&mut output, None, now), Progress::Waiting);
+    fill(&mut container);
+    while !take(&mut user).is_empty() {
+        pump(&mut output, None, now);
+    }
+    assert!(output.drop_slow_guests());
+    assert!(!output.drop_slow_guests());
+    assert_eq!(reasons(&mut output), [(0, Departure::TooSlow)]);
+    output.drain();
+    while pump(&mut output, None, now) != Progress::Finished {
+        take(&mut user);
+    }
+}
+
+#[test]
 fn there_is_a_limit_of_sinks() {
     let (mut output, _container) = stream();
     let _readers: Vec<_> = (0..SINKS).map(|_| attach(&mut output, Audience::Guest)).collect();

@@ -1,6 +1,9 @@
 //! The process: command, environment, identity. Capabilities and limits are checked where they are planned
 //! ([`crate::security`]), still before anything is created.
 
+use std::collections::HashSet;
+use std::ffi::CString;
+
 use oci_spec::runtime::{Linux, Process};
 
 use super::{c_string, container_path, invalid, refuse_if, scheduling, text};
@@ -43,7 +46,7 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
             (size.height().min(u16::MAX.into()) as u16, size.width().min(u16::MAX.into()) as u16)
         }),
         args: strings("args", args)?,
-        env: strings("env", process.env().as_deref().unwrap_or_default())?,
+        env: environment(strings("env", process.env().as_deref().unwrap_or_default())?),
         cwd: container_path(&field("cwd"), process.cwd())?,
         uid: user.uid(),
         gid: user.gid(),
@@ -60,6 +63,22 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
         memory_policy: None,
         labels,
     })
+}
+
+/// Of variables that are given twice the last counts, and an empty HOME is none: shells differ in which they take.
+fn environment(variables: Vec<CString>) -> Vec<CString> {
+    fn name(variable: &CString) -> &[u8] {
+        let bytes = variable.to_bytes();
+        &bytes[..bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len())]
+    }
+    let mut seen: HashSet<&[u8]> = HashSet::with_capacity(variables.len());
+    let mut keep = vec![true; variables.len()];
+    for (index, variable) in variables.iter().enumerate().rev() {
+        keep[index] = seen.insert(name(variable)) && variable.to_bytes() != b"HOME=";
+    }
+    drop(seen);
+    let kept = variables.into_iter().zip(keep).filter(|(_, keep)| *keep);
+    kept.map(|(variable, _)| variable).collect()
 }
 
 /// Checks a process that is to join a container: what that container's `linux` says for all its processes counts too.

@@ -53,13 +53,10 @@ pub fn create(global: &Global, containers: &Containers, request: &Request<'_>) -
 
 fn undo<T>(containers: &Containers, held: Held, error: anyhow::Error) -> Result<T> {
     let id = short(&held.id).to_owned();
-    match containers.remove(held) {
-        Ok(()) => Err(error),
-        Err(left) => {
-            let left = anyhow::Error::new(left);
-            Err(error.context(format!("container {id} stays behind: {left:#}")))
-        }
+    if let Err(left) = containers.remove(held) {
+        crate::report(&format!("warning: container {id} stays behind: {}", crate::causes(&left.into())));
     }
+    Err(error)
 }
 
 /// Makes the container's folder, under a name and with ports that nobody has.

@@ -135,10 +135,7 @@ fn create_and_run(global: &Global, request: &Request<'_>) -> Result<u8> {
     let mut client = match launch::create(&containers, record, held, root) {
         Ok(client) => client,
         // As with docker, one that could not be started stays.
-        Err(error) if !record.remove => {
-            containers.release(held)?;
-            return Err(error.into());
-        }
+        Err(error) if !record.remove => return Err(error.and_undo(containers.release(held)).into()),
         Err(error) => return prepared.undo(&containers, error.into()),
     };
     // From here on it is the monitor that undoes.
