@@ -40,7 +40,8 @@ pub enum Point {
 }
 
 impl Point {
-    const ALL: [Point; 6] = [
+    /// All of them, in the order of a life.
+    pub const ALL: [Point; 6] = [
         Point::Prestart,
         Point::CreateRuntime,
         Point::CreateContainer,

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod container;
 pub mod error;
 pub mod fault;
+pub mod features;
 pub mod hooks;
 pub mod init;
 pub mod monitor;

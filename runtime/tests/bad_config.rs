@@ -171,7 +171,7 @@ fn each_is_refused_before_anything_is_created() {
         ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_BOGUS" }), "linux.seccomp.defaultAction"),
         (
             "/linux/seccomp",
-            json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s" }),
+            json!({ "defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/s" }),
             "linux.seccomp",
         ),
         ("/linux/resources/memory", json!({ "limit": "1g" }), "linux.resources.memory.limit"),

@@ -44,7 +44,7 @@ fn each_runs_once_in_order_and_knows_the_container() {
     bundle.create().succeeded();
     let pid = bundle.state()["pid"].clone();
     let told = |field: &str| lines(seen.clone()).iter().map(|state| state[field].clone()).collect::<Vec<_>>();
-    assert_eq!(told("status"), vec!["creating"; 4]);
+    assert_eq!(told("status"), ["created", "creating", "creating", "creating"]);
     // The last of them saw itself in the container's PID namespace.
     assert_eq!(told("pid"), [pid.clone(), pid.clone(), pid.clone(), json!(1)]);
     assert!(!bundle.rootfs().join("inside").exists());

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
-use common::{Bundle, ROCI, read_until, wait_for};
+use common::{Bundle, ROCI, read_until, receive_descriptor, wait_for};
 use serde_json::json;
 
 #[test]
@@ -240,23 +240,6 @@ fn a_terminal_goes_to_the_console_socket() {
     assert!(text.contains("11 22") && text.contains("all"), "{text}");
 }
 
-fn receive_descriptor(listener: &UnixListener) -> std::os::fd::OwnedFd {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-    let (stream, _) = listener.accept().unwrap();
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut data = [0; 64];
-    let mut slices = [std::io::IoSliceMut::new(&mut data)];
-    rustix::net::recvmsg(&stream, &mut slices, &mut control, RecvFlags::empty()).unwrap();
-    control
-        .drain()
-        .find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut list) => list.next(),
-            _ => None,
-        })
-        .unwrap()
-}
-
 #[test]
 fn errors_are_logged_as_engines_read_them() {
     let bundle = Bundle::new(&["foo"]);
@@ -276,7 +259,7 @@ fn errors_are_logged_as_engines_read_them() {
 fn what_is_not_done_is_refused_by_name() {
     let bundle = Bundle::new(&["true"]);
     bundle.write_config();
-    for verb in ["features", "checkpoint", "restore"] {
+    for verb in ["checkpoint", "restore"] {
         bundle.verb(&[verb, "x"]).failed(1, &format!("{verb} is not supported"));
     }
     bundle.verb(&["frobnicate"]).failed(1, "unknown command");
@@ -565,4 +548,16 @@ fn variables_count_once_and_unknown_capabilities_are_left_out() {
     assert_eq!(done.out, "PATH=/bin\nA=2\nHOME=/root\n");
     let text = fs::read_to_string(log).unwrap();
     assert!(text.contains("level=warning") && text.contains("CAP_OF_TOMORROW"), "{text}");
+}
+
+#[test]
+fn what_it_can_do_is_told() {
+    let bundle = Bundle::new(&["true"]);
+    let text = bundle.verb(&["features"]).succeeded().out;
+    let features: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(features["ociVersionMax"], "1.3.0");
+    assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
+    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+    let flags = features["linux"]["seccomp"]["supportedFlags"].as_array().unwrap();
+    assert!(flags.contains(&json!("SECCOMP_FILTER_FLAG_LOG")), "{flags:?}");
 }

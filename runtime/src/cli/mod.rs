@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod events;
 mod exec;
+mod features;
 mod kill;
 mod list;
 mod log;
@@ -24,11 +25,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use runtime::container::Id;
+use runtime::features::SPEC_VERSIONS;
 
 use self::log::{Log, LogFormat};
-
-/// The specification's version whose features are understood.
-const SPEC_VERSION: &str = "1.2.1";
 
 /// Runs containers from OCI bundles.
 #[derive(Debug, Parser)]
@@ -98,6 +97,8 @@ enum Verb {
     Events(events::Arguments),
     /// Write a config.json to start from
     Spec(spec::Arguments),
+    /// Show what this program can do
+    Features(features::Arguments),
     /// Be the parent of a container: what rrun run becomes
     #[command(hide = true)]
     Monitor(monitor::Arguments),
@@ -106,7 +107,7 @@ enum Verb {
 }
 
 /// What runc does and this program does not.
-const REFUSED: [&str; 3] = ["checkpoint", "restore", "features"];
+const REFUSED: [&str; 2] = ["checkpoint", "restore"];
 
 /// The whole program.
 pub fn run() -> ExitCode {
@@ -174,6 +175,7 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         Some(Verb::Update(arguments)) => update::run(arguments, &state_root, log),
         Some(Verb::Events(arguments)) => events::run(arguments, &state_root),
         Some(Verb::Spec(arguments)) => spec::run(arguments),
+        Some(Verb::Features(_)) => features::run(),
         Some(Verb::Monitor(arguments)) => Ok(monitor::run(arguments, state_root, log)),
         Some(Verb::Other(words)) => {
             let verb = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
@@ -199,7 +201,7 @@ fn state_root(given: Option<&std::path::Path>) -> PathBuf {
 /// Engines look for the lines `commit:` and `spec:`.
 fn version() -> String {
     let commit = option_env!("HULL_COMMIT").unwrap_or("unknown");
-    format!("roci version {}\ncommit: {commit}\nspec: {SPEC_VERSION}", env!("CARGO_PKG_VERSION"))
+    format!("roci version {}\ncommit: {commit}\nspec: {}", env!("CARGO_PKG_VERSION"), SPEC_VERSIONS[1])
 }
 
 /// A container id as clap reads it.

@@ -9,6 +9,7 @@ use nix::sched::CloneFlags;
 
 use super::console::{Receiver, connect, send_pidfd};
 use super::delete::run_poststop;
+use super::listener::Agent;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, Record};
 use super::request::{CreateRequest, Gate};
@@ -20,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::hooks::{self, HookFailure, Point, Surroundings};
 use crate::init::{
-    ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, StartHooks, launch,
+    Awaited, ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, StartHooks,
+    launch,
 };
 use crate::namespaces::{ChildrenIn, ChildrenInNewTime, NEW_TIME, Opened, Visit};
 use crate::process::{self, Exit};
@@ -150,6 +152,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
 /// All that can be found out and prepared while nothing exists yet.
 struct Checked {
     joined: Opened,
+    agent: Option<Agent>,
     prepared: Prepared,
     console: Receiver,
     cgroup_path: CgroupPath,
@@ -165,8 +168,10 @@ impl Checked {
         plan.resources.as_ref().map_or(Ok(()), check_resources)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
         let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
+        let prepared = Prepared::new(&plan.process, plan.seccomp.as_ref(), &machine)?;
         Ok(Checked {
-            prepared: Prepared::new(&plan.process, plan.seccomp.as_ref(), &machine)?,
+            agent: Agent::open(plan.seccomp.as_ref(), prepared.filter.as_ref())?,
+            prepared,
             console: Receiver::open(&request.console, plan.process.terminal)?,
             cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
             hierarchies: Hierarchies::discover()?,
@@ -212,7 +217,8 @@ fn build(
     checked: Checked,
     mut record: Record,
 ) -> Result<Built> {
-    let Checked { joined, prepared, console, cgroup_path, hierarchies, pidfd_socket, sources } = checked;
+    let Checked { joined, agent, prepared, console, cgroup_path, hierarchies, pidfd_socket, sources } =
+        checked;
     let mut clamped = prepared.clamped;
     clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
@@ -267,7 +273,14 @@ fn build(
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
     }
     fault::point(11)?;
-    let ready = launched.wait_ready_with(|pid| run_hooks(plan, &State { pid, ..state.clone() }))?;
+    let ready = launched.wait_ready_with(&mut |pid, awaited| {
+        let state = State { pid, ..state.clone() };
+        match (awaited, &agent) {
+            (Awaited::Hooks, _) => run_hooks(plan, &state),
+            (Awaited::Listener(listener), Some(agent)) => agent.hand_over(&listener, pid, &state),
+            (Awaited::Listener(_), None) => Ok(()),
+        }
+    })?;
     let mut finish = || -> Result<()> {
         fault::point(12)?;
         console.hand_over(ready.console.as_ref())?;
@@ -306,9 +319,10 @@ fn start_hooks<'a>(plan: &'a Plan, state: &'a State) -> Option<StartHooks<'a>> {
 /// Those that the creator runs while the child waits between its mounts and its root.
 fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
     let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
-    for point in [Point::Prestart, Point::CreateRuntime] {
-        hooks::run(point, plan.hooks.at(point), state, surroundings)?;
-    }
+    // The older one was made for a container that is created but for its command.
+    let created = State { status: Status::Created, ..state.clone() };
+    hooks::run(Point::Prestart, &plan.hooks.prestart, &created, surroundings)?;
+    hooks::run(Point::CreateRuntime, &plan.hooks.create_runtime, state, surroundings)?;
     Ok(())
 }
 

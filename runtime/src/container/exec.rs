@@ -8,16 +8,17 @@ use oci_spec::runtime::{Process, Spec};
 
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
+use super::listener::Agent;
 use super::pause::cgroup_of;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, observe};
 use super::request::{Console, Stdio};
 use super::settings::write_pid_file;
-use super::{Id, Status};
+use super::{Id, State, Status};
 use crate::cgroup::SubCgroup;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::init::{EnteringChild, Kinship, PreparedProcess, launch};
+use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, launch};
 use crate::namespaces::ChildrenIn;
 use crate::process::{self, Exit};
 
@@ -102,6 +103,8 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     let namespaces = namespaces_of(&spec);
     let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
     let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    let agent = Agent::open(profile, prepared.filter.as_ref())?;
     let console = Receiver::open(&console, plan.terminal)?;
     let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
     let cgroup = cgroup_of(&record)?;
@@ -129,7 +132,12 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     drop(children);
     drop(child);
     fault::point(23)?;
-    let ready = launched.wait_ready()?;
+    let ready = launched.wait_ready_with(&mut |pid, awaited| match (awaited, &agent) {
+        (Awaited::Listener(listener), Some(agent)) => {
+            agent.hand_over(&listener, pid, &State::of(&id, record.clone(), observed.status))
+        }
+        _ => Ok(()),
+    })?;
     let finish = || -> Result<()> {
         console.hand_over(ready.console.as_ref())?;
         if let Some(path) = &pid_file {

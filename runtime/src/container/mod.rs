@@ -18,6 +18,7 @@ mod exec;
 mod id;
 mod kill;
 mod list;
+mod listener;
 mod locate;
 mod pause;
 mod prepare;

@@ -195,7 +195,7 @@ impl PreparedProcess<'_> {
             if self.filter.is_some() {
                 CapabilityPlan::raise().map_err(failed("the effective set"))?;
             }
-            self.load_filter()?;
+            self.load_filter(channel)?;
         }
         self.capabilities.apply().map_err(failed("the capabilities"))?;
         if !entered {
@@ -213,6 +213,11 @@ impl PreparedProcess<'_> {
         let file = command::find(&plan.args[0], &plan.env).map_err(Failure::Command)?;
         let found = Found { file, home: home(plan) };
         fault::child(42)?;
+        if plan.no_new_privileges && self.filter.as_ref().is_some_and(Program::has_listener) {
+            // Who hands the listener on waits for us only until we are ready.
+            self.promise_no_privileges()?;
+            self.load_filter(channel)?;
+        }
         channel.ready()?;
         Ok(found)
     }
@@ -241,16 +246,15 @@ impl PreparedProcess<'_> {
         for label in labels {
             label.write().map_err(StepFailure::of(Step::Label, format!("the label {:?}", label.text())))?;
         }
-        self.execute(found)
+        self.execute(channel, found)
     }
 
-    fn execute(&self, found: &Found) -> Result<Infallible, FailureReport> {
+    fn execute(&self, channel: &ChildEnd, found: &Found) -> Result<Infallible, FailureReport> {
         fault::child(43)?;
-        if self.plan.no_new_privileges {
-            rustix::thread::set_no_new_privs(true)
-                .map_err(StepFailure::of(Step::NoNewPrivileges, "no_new_privs"))?;
+        if self.plan.no_new_privileges && !self.filter.as_ref().is_some_and(Program::has_listener) {
+            self.promise_no_privileges()?;
             // As the last thing, so that the filter need not allow what setting up takes.
-            self.load_filter()?;
+            self.load_filter(channel)?;
         }
         let environment: Vec<&CStr> =
             self.plan.env.iter().chain(&found.home).map(CString::as_c_str).collect();
@@ -260,11 +264,17 @@ impl PreparedProcess<'_> {
         Err(Failure::Command(CommandFailure { reason, command }).into())
     }
 
-    fn load_filter(&self) -> Result<(), StepFailure> {
+    fn promise_no_privileges(&self) -> Result<(), StepFailure> {
+        rustix::thread::set_no_new_privs(true).map_err(StepFailure::of(Step::NoNewPrivileges, "no_new_privs"))
+    }
+
+    fn load_filter(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
+        let failed = || StepFailure::of(Step::Seccomp, "the system call filter");
         match &self.filter {
-            Some(filter) => {
-                filter.install().map_err(StepFailure::of(Step::Seccomp, "the system call filter"))
+            Some(filter) if filter.has_listener() => {
+                channel.pass_listener(&filter.install_with_listener().map_err(failed())?)
             }
+            Some(filter) => filter.install().map_err(failed()),
             None => Ok(()),
         }
     }

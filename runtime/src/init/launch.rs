@@ -78,6 +78,15 @@ pub(crate) struct Ready {
     kinship: Kinship,
 }
 
+/// What a child waits for before it is ready.
+#[derive(Debug)]
+pub(crate) enum Awaited {
+    /// The hooks that its creator runs.
+    Hooks,
+    /// Somebody who answers its filter's calls by this descriptor.
+    Listener(OwnedFd),
+}
+
 /// Clones `child` into new namespaces and, on v2, its cgroup.
 pub fn launch(
     kinship: Kinship,
@@ -120,18 +129,25 @@ impl Launched {
 
     /// Follows the child until it is ready.
     pub(crate) fn wait_ready(self) -> Result<Ready> {
-        self.wait_ready_with(|_| Ok(()))
+        self.wait_ready_with(&mut |_, _| Ok(()))
     }
 
-    /// Follows the child until it is ready; `hooks` are run with its pid when it waits for them.
-    pub(crate) fn wait_ready_with(mut self, mut hooks: impl FnMut(i32) -> Result<()>) -> Result<Ready> {
+    /// Follows the child until it is ready; `answer` does what it waits for meanwhile, told its pid.
+    pub(crate) fn wait_ready_with(
+        mut self,
+        answer: &mut dyn FnMut(i32, Awaited) -> Result<()>,
+    ) -> Result<Ready> {
         loop {
             match self.channel().receive()? {
                 FromChild::Console(master) => self.console = Some(master),
                 FromChild::Born(pidfd) => self.replace(pidfd)?,
                 FromChild::HooksDue => {
-                    hooks(self.pid)?;
+                    answer(self.pid, Awaited::Hooks)?;
                     self.channel().hooks_done()?;
+                }
+                FromChild::Listener(number) => {
+                    answer(self.pid, Awaited::Listener(self.take_descriptor(number)?))?;
+                    self.channel().listener_taken()?;
                 }
                 FromChild::Failed(failure) => return Err(failure.into()),
                 FromChild::Gone => return Err(Error::Vanished { stage: "its set-up" }),
@@ -172,6 +188,13 @@ impl Launched {
             return Err(Error::system("give a process to", "its monitor, which has ended")(Errno::SRCH));
         }
         Ok(())
+    }
+
+    fn take_descriptor(&self, number: i32) -> Result<OwnedFd> {
+        let gone = Error::Vanished { stage: "its set-up" };
+        let pidfd = self.pidfd.as_ref().ok_or(gone)?;
+        rustix::process::pidfd_getfd(pidfd, number, rustix::process::PidfdGetfdFlags::empty())
+            .map_err(Error::system("take", "the seccomp listener of the container's process"))
     }
 
     fn channel(&self) -> &ParentEnd {

@@ -31,7 +31,7 @@ pub use container::ContainerChild;
 pub use enter::EnteringChild;
 pub use failure::{Step, StepFailure};
 pub use handoff::{PreparedProcess, StartGate, StartHooks};
-pub(crate) use launch::Ready;
+pub(crate) use launch::{Awaited, Ready};
 pub use launch::{Child, ChildEndHandle, FailureReport, Kinship, Launched, launch};
 pub use pause::PauseChild;
 pub(crate) use protocol::{Failure, FromChild, ParentEnd, send_with};

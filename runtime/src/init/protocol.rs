@@ -5,7 +5,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -24,6 +24,8 @@ const CONSOLE: u8 = b'c';
 const BORN: u8 = b'b';
 const HOOKS_DUE: u8 = b'h';
 const HOOKS_DONE: u8 = b'd';
+const LISTENER: u8 = b'l';
+const LISTENER_TAKEN: u8 = b't';
 const FAILED_STEP: u8 = b'f';
 const FAILED_COMMAND: u8 = b'x';
 const FAILED_HOOK: u8 = b'k';
@@ -163,6 +165,8 @@ pub(crate) enum FromChild {
     Console(OwnedFd),
     /// It waits for the hooks that its creator runs.
     HooksDue,
+    /// The number, in the child, of the descriptor that answers its filter's calls.
+    Listener(i32),
     /// A sibling of the sender goes on in its place (joined user namespace).
     Born(OwnedFd),
     /// It gives up.
@@ -201,6 +205,11 @@ impl ParentEnd {
         self.send(HOOKS_DONE)
     }
 
+    /// The listener was handed on.
+    pub(crate) fn listener_taken(&self) -> Result<()> {
+        self.send(LISTENER_TAKEN)
+    }
+
     /// The child may pass its gate.
     pub(crate) fn start(&self) -> Result<()> {
         self.send(START)
@@ -225,6 +234,7 @@ impl ParentEnd {
             ([], _) => FromChild::Gone,
             ([READY], _) => FromChild::Ready,
             ([HOOKS_DUE], _) => FromChild::HooksDue,
+            ([LISTENER, a, b, c, d], _) => FromChild::Listener(i32::from_le_bytes([*a, *b, *c, *d])),
             ([CONSOLE], Some(master)) => FromChild::Console(master),
             ([BORN], Some(pidfd)) => FromChild::Born(pidfd),
             (message, _) => match Failure::decode(message) {
@@ -268,6 +278,15 @@ impl ChildEnd {
     pub(crate) fn run_hooks(&self) -> Result<(), StepFailure> {
         self.send(&[HOOKS_DUE], None, "hooks")?;
         self.wait(HOOKS_DONE, "hooks")
+    }
+
+    /// Tells of the listener of the filter that was just loaded, and waits until somebody has it. By write(2), the one call
+    /// that such a filter must not hand over: nobody could answer yet.
+    pub(crate) fn pass_listener(&self, listener: &OwnedFd) -> Result<(), StepFailure> {
+        let mut message = [LISTENER, 0, 0, 0, 0];
+        message[1..].copy_from_slice(&listener.as_raw_fd().to_le_bytes());
+        rustix::io::write(&self.0, &message).map_err(StepFailure::of(Step::Talk, "the seccomp listener"))?;
+        self.wait(LISTENER_TAKEN, "the seccomp listener")
     }
 
     /// Reports that all is set up.

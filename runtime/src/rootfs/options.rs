@@ -5,6 +5,71 @@ use rustix::mount::MountAttrFlags;
 use crate::spec::plan::Propagation;
 use crate::sys::mount::MountAttributes;
 
+/// The words that mean the same on every file system; all others go to the file system itself.
+pub const WORDS: [&str; 61] = [
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "idmap",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "rexec",
+    "ridmap",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "silent",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "unbindable",
+];
+
 /// The options of one mount, sorted by the call that takes them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MountOptions {
@@ -193,6 +258,16 @@ mod tests {
         assert_eq!(options.recursive_attributes.set, bits(MountAttrFlags::MOUNT_ATTR_RDONLY));
         assert_eq!(options.propagations, [Propagation { kind: libc::MS_SLAVE, recursive: true }]);
         assert!(options.data.is_empty());
+    }
+
+    #[test]
+    fn every_word_is_known() {
+        for word in WORDS {
+            let options = parsed(&[word]);
+            let flag = matches!(word, "sync" | "dirsync" | "mand" | "lazytime" | "iversion" | "silent");
+            assert_eq!(options.data.is_empty(), !flag, "{word}");
+        }
+        assert!(WORDS.is_sorted());
     }
 
     #[test]

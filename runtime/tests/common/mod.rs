@@ -2,13 +2,17 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
-use std::io::Read;
+use std::io::{IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 
 /// The program under test.
@@ -354,4 +358,26 @@ pub fn read_until(child: &mut Child, words: &str) -> String {
         }
     }
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Accepts a caller of `listener` and takes the descriptor that it sends, and what comes with it.
+pub fn receive_with(listener: &UnixListener) -> (OwnedFd, Vec<u8>) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut text = vec![0; 16 << 10];
+    let received =
+        rustix::net::recvmsg(&stream, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::empty())
+            .unwrap();
+    text.truncate(received.bytes);
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    (descriptor.expect("a descriptor"), text)
+}
+
+/// As [`receive_with`], the descriptor alone.
+pub fn receive_descriptor(listener: &UnixListener) -> OwnedFd {
+    receive_with(listener).0
 }

@@ -20,6 +20,8 @@ mod assemble;
 mod profile;
 mod syscalls;
 
+use std::os::fd::OwnedFd;
+
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompFilterFlag as Flag,
     LinuxSeccompOperator as Operator, LinuxSyscall,
@@ -31,11 +33,58 @@ use syscalls::Abi;
 
 use super::Notice;
 use crate::error::Kind;
-use crate::sys::seccomp::{Instruction, set_filter};
+use crate::sys::seccomp::{Instruction, is_flag_known, set_filter, set_filter_with_listener};
 
 const FLAG_TSYNC: u32 = 1 << 0;
 const FLAG_LOG: u32 = 1 << 1;
 const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+/// The actions of a profile.
+pub const ACTIONS: [&str; 9] = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+
+/// The comparisons of an argument.
+pub const OPERATORS: [&str; 7] = [
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+];
+
+/// The architectures whose calls are translated.
+pub const ARCHITECTURES: [&str; 5] =
+    ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+
+/// The flags of a profile, each with its bit.
+const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_LOG", FLAG_LOG),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", FLAG_SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_TSYNC", FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", FLAG_WAIT_KILLABLE_RECV),
+];
+
+/// The flags of a profile by name.
+pub fn known_flags() -> Vec<&'static str> {
+    FLAGS.iter().map(|(name, _)| *name).collect()
+}
+
+/// Those that this kernel takes.
+pub fn supported_flags() -> Vec<&'static str> {
+    FLAGS.iter().filter(|(_, bit)| is_flag_known(*bit)).map(|(name, _)| *name).collect()
+}
 
 /// The kernel returns no error number above this one.
 const LARGEST_ERRNO: u32 = 4095;
@@ -84,9 +133,20 @@ impl Error {
 pub struct Program {
     instructions: Vec<Instruction>,
     flags: u32,
+    listened: bool,
 }
 
 impl Program {
+    /// Does it hand calls over to a listener? Then it is loaded by [`Program::install_with_listener`].
+    pub fn has_listener(&self) -> bool {
+        self.listened
+    }
+
+    /// As [`Program::install`], for a filter that hands calls over: returns the descriptor by which they are answered.
+    pub fn install_with_listener(&self) -> Result<OwnedFd, Errno> {
+        set_filter_with_listener(&self.instructions, self.flags)
+    }
+
     /// Loads the filter into the calling thread in one call, without allocating.
     ///
     /// Needs no_new_privs, and then comes last before execve; without it, CAP_SYS_ADMIN, and then comes before the
@@ -103,7 +163,7 @@ impl Program {
 
 /// Translates a profile. The notices name denied system calls that no kernel known to us has.
 pub fn compile(profile: &LinuxSeccomp) -> Result<(Program, Vec<Notice>), Error> {
-    refuse_listener(profile)?;
+    let listened = listened(profile)?;
     let default_errno = profile.default_errno_ret();
     let default = action(profile.default_action(), default_errno, EPERM, || "defaultErrnoRet".to_owned())?;
     let mut rules = Vec::new();
@@ -138,7 +198,7 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<(Program, Vec<Notice>), Error> 
     );
     let beyond = if stub { errno_value(ENOSYS) } else { default };
     let instructions = assemble::program(&abis(profile), &rules, default, beyond)?;
-    Ok((Program { instructions, flags: flags(profile) }, notices))
+    Ok((Program { instructions, flags: flags(profile), listened }, notices))
 }
 
 /// One system call, one conjunction of conditions, one result.
@@ -159,27 +219,33 @@ struct Condition {
     masked: u64,
 }
 
-fn refuse_listener(profile: &LinuxSeccomp) -> Result<(), Error> {
-    let unsupported =
-        |field: &str| Err(Error::Unsupported { field: field.to_owned(), what: "notifying a listener" });
-    if profile.listener_path().is_some() {
-        return unsupported("listenerPath");
-    }
-    if profile.listener_metadata().is_some() {
-        return unsupported("listenerMetadata");
-    }
+/// Does any rule hand calls over?
+fn hands_over(profile: &LinuxSeccomp) -> bool {
+    profile.syscalls().iter().flatten().any(|entry| entry.action() == Action::ScmpActNotify)
+}
+
+/// Whether calls are handed over, and whether that can be: somebody has to listen, and the process must be able to say so.
+fn listened(profile: &LinuxSeccomp) -> Result<bool, Error> {
+    let invalid = |field: &str, reason: &str| {
+        Err(Error::Invalid { field: field.to_owned(), reason: reason.to_owned() })
+    };
     if profile.default_action() == Action::ScmpActNotify {
-        return unsupported("defaultAction");
+        return invalid("defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action");
     }
     let notifies = |entry: &LinuxSyscall| entry.action() == Action::ScmpActNotify;
-    if let Some(index) = profile.syscalls().iter().flatten().position(notifies) {
-        return unsupported(&format!("syscalls[{index}].action"));
+    for (index, entry) in profile.syscalls().iter().flatten().enumerate().filter(|(_, entry)| notifies(entry))
+    {
+        // By this one the process tells the runtime of the listener.
+        if entry.names().iter().any(|name| name == "write") {
+            let reason = "SCMP_ACT_NOTIFY cannot be used for the write syscall";
+            return invalid(&format!("syscalls[{index}].names"), reason);
+        }
     }
-    let wait = |flag: &Flag| *flag == Flag::SeccompFilterFlagWaitKillableRecv;
-    if profile.flags().iter().flatten().any(wait) {
-        return unsupported("flags");
+    let listened = hands_over(profile);
+    if listened && profile.listener_path().is_none() {
+        return invalid("listenerPath", "it is missing, and a rule hands calls over to a listener");
     }
-    Ok(())
+    Ok(listened)
 }
 
 /// The filter's return value for an action.
@@ -270,8 +336,9 @@ fn flags(profile: &LinuxSeccomp) -> u32 {
         Flag::SeccompFilterFlagTsync => FLAG_TSYNC,
         Flag::SeccompFilterFlagLog => FLAG_LOG,
         Flag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
-        // Refused before: it changes only how a listener waits.
-        Flag::SeccompFilterFlagWaitKillableRecv => 0,
+        // Means nothing, and is refused by the kernel, where nobody listens.
+        Flag::SeccompFilterFlagWaitKillableRecv if !hands_over(profile) => 0,
+        Flag::SeccompFilterFlagWaitKillableRecv => FLAG_WAIT_KILLABLE_RECV,
     };
     profile.flags().iter().flatten().map(bit).fold(0, |flags, bit| flags | bit)
 }

@@ -305,11 +305,11 @@ fn wrong_and_unsupported_profiles_are_refused() {
     for (profile, message) in [
         (
             call(r#""action": "SCMP_ACT_NOTIFY""#),
-            "linux.seccomp.syscalls[0].action: notifying a listener is not supported",
+            "linux.seccomp.listenerPath: it is missing, and a rule hands calls over to a listener",
         ),
         (
-            profile(r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}"#),
-            "linux.seccomp.listenerPath: notifying a listener is not supported",
+            profile(r#"{"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"}"#),
+            "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
         ),
         (
             call(r#""action": "SCMP_ACT_ALLOW", "errnoRet": 1"#),

@@ -21,10 +21,6 @@ pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
     ] {
         refuse_if(present, name)?;
     }
-    if let Some(seccomp) = linux.seccomp() {
-        refuse_if(seccomp.listener_path().is_some(), "linux.seccomp.listenerPath")?;
-        refuse_if(filled(seccomp.listener_metadata()), "linux.seccomp.listenerMetadata")?;
-    }
     Ok(())
 }
 
