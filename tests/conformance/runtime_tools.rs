@@ -53,19 +53,18 @@ fn with_own_root(world: &World, scratch: &Scratch) -> anyhow::Result<PathBuf> {
 fn judge(name: String, ended: &Ended) -> Case {
     let text = ended.text();
     let failed = tap::points(&text).into_iter().find(|point| !point.ok);
-    let (verdict, reason) = match (ended.status, failed) {
-        (None, _) => (Verdict::Hang, String::new()),
-        (Some(_), Some(point)) => (Verdict::Fail, point.name),
-        (Some(status), None) if !status.success() => (Verdict::Fail, complaint(&text)),
-        (Some(_), None) => (Verdict::Pass, String::new()),
+    let verdict = match ended.status {
+        None => Verdict::Hang,
+        Some(status) if failed.is_none() && status.success() => Verdict::Pass,
+        Some(_) => Verdict::Fail,
     };
-    Case { name, verdict, reason }
+    let said = || refusal(&text).or(failed.map(|point| point.name)).unwrap_or_default();
+    Case { name, verdict, reason: if verdict == Verdict::Fail { said() } else { String::new() } }
 }
 
-/// The runtime's own words, which come before the program's last line about an exit status.
-fn complaint(text: &str) -> String {
-    let told = |line: &&str| !line.trim().is_empty() && !line.starts_with("exit status");
-    text.lines().rfind(told).unwrap_or_default().to_owned()
+/// The runtime's own words, where it refused to make a container.
+fn refusal(text: &str) -> Option<String> {
+    text.lines().skip_while(|line| *line != "failed to create the container").nth(1).map(str::to_owned)
 }
 
 #[cfg(test)]
