@@ -3,6 +3,7 @@
 //! Only these names are touched, since nobody else uses them; containers without a path of their own are in a cgroup that
 //! the runtime removes with the container.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,10 @@ pub fn clear() {
 }
 
 fn kill(cgroup: &Path) {
-    // A frozen process does not die. Only one hierarchy has this file.
-    let _ = std::fs::write(cgroup.join("freezer.state"), "THAWED");
+    // A frozen process does not die. Only one hierarchy has this file, and it must not be made elsewhere: a suite that
+    // expects a hierarchy which is not mounted gets a plain folder.
+    let freezer = std::fs::File::options().write(true).open(cgroup.join("freezer.state"));
+    let _ = freezer.and_then(|mut file| file.write_all(b"THAWED"));
     let processes = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     for process in processes.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
         let _ = kill_process(process, Signal::KILL);
