@@ -13,12 +13,13 @@ BIN := $(TARGET_DIR)/hull/bin
 PROGRAMS := rrun rbuild rcri roci
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench fuzz lint install clean packages test-packages bench-packages
+.PHONY: help build demo test conformance bench fuzz lint install clean packages test-packages bench-packages
 
 help:
 	@echo 'make demo      build an image, run it detached and as a pod, and leave nothing behind: a minute after compiling'
 	@echo 'make test      every test, on the programs as they are installed'
 	@echo 'make lint      formatting, clippy, rustdoc, dependency policy, shell scripts'
+	@echo 'make conformance   public suites of other projects, see docs/conformance.md; RUNTIME= and SUITES= choose'
 	@echo 'make bench     side by side with podman, crun, buildah and containerd: ratios'
 	@echo 'make fuzz      every parser of foreign bytes, for SECONDS= each'
 	@echo 'make install   PREFIX=$(PREFIX)'
@@ -61,6 +62,11 @@ test: build test-packages
 	{ HULL_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace && \
 	$(CARGO) test -p runtime --features fault-injection --test faults; }; tests=$$?; \
 	$(TARGET_DIR)/debug/leak-check after $(TARGET_DIR)/hull/before && exit $$tests
+
+# What is expected is about our runtime; another one is only shown.
+conformance: $(if $(RUNTIME),,build)
+	$(CARGO) run -q -p tests --bin conformance -- --output $(TARGET_DIR)/hull/conformance \
+	$(if $(RUNTIME),--runtime $(RUNTIME),--runtime $(BIN)/roci --expected tests/conformance/expected) $(SUITES)
 
 bench: build bench-packages
 	$(CARGO) build --release -p tests --bin bench

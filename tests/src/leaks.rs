@@ -137,9 +137,8 @@ pub fn clear(path: &Path, prefix: &str) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
-    let mounts = read("/proc/self/mountinfo");
-    for line in mounts.lines().rev().filter(|line| mount_point(line).starts_with(path)) {
-        let _ = unmount(mount_point(line), UnmountFlags::DETACH);
+    for mount in mounts_below(path) {
+        let _ = unmount(mount, UnmountFlags::DETACH);
     }
     // What was killed takes its moment to leave; innermost first.
     let ends = Instant::now() + Duration::from_secs(2);
@@ -151,6 +150,12 @@ pub fn clear(path: &Path, prefix: &str) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The mount points in `path`, the latest first: in this order they can be unmounted.
+pub fn mounts_below(path: &Path) -> Vec<PathBuf> {
+    let mounts = read("/proc/self/mountinfo");
+    mounts.lines().rev().map(mount_point).filter(|point| point.starts_with(path)).collect()
 }
 
 /// The cgroups that bear a sandbox's prefix, or the id of one of its containers or pods.
