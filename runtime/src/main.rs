@@ -9,7 +9,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // First of all: no container may find a way to write this program, or look into it.
     if let Err(error) = runtime::security::own_executable::seal_or_reexec() {
-        cli::output::say(&format!("roci: {error}"));
+        cli::output::say(&format!("roci: error: {error}"));
         return ExitCode::FAILURE;
     }
     cli::run()

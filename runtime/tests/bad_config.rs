@@ -53,7 +53,8 @@ fn each_is_refused_before_anything_is_created() {
         ("/root", Value::Null, "root: it is missing"),
         ("/root/path", json!("missing"), "root.path"),
         ("/hostname", json!(long), "hostname"),
-        ("/mounts/0/destination", json!("relative"), "mounts[0].destination"),
+        ("/mounts/0/destination", json!("../relative"), "mounts[0].destination"),
+        ("/mounts/0/destination", json!(""), "mounts[0].destination"),
         ("/mounts/0/destination", json!(long), "mounts[0].destination"),
         ("/mounts/1/options", json!(["size=1m", "idmap"]), "mounts[1].options"),
         (
@@ -132,7 +133,7 @@ fn each_is_refused_before_anything_is_created() {
             json!([{ "path": "x", "type": "c", "major": 1, "minor": 1 }]),
             "linux.devices[0].path",
         ),
-        ("/linux/maskedPaths", json!(["relative"]), "linux.maskedPaths[0]"),
+        ("/linux/maskedPaths", json!(["../relative"]), "linux.maskedPaths[0]"),
         ("/linux/readonlyPaths", json!(["/a/../b"]), "linux.readonlyPaths[0]"),
         ("/linux/personality", json!({ "domain": "PLAN9" }), "linux.personality.domain"),
         ("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "many" }), "linux.memoryPolicy.nodes"),
@@ -214,7 +215,7 @@ fn a_step_that_fails_inside_says_what_and_why_once() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.set("/mounts/-", json!({ "destination": "/tmp", "type": "nosuchfs", "source": "x" }));
     let done = bundle.run().failed(1, "cannot mount nosuchfs at /tmp: ENODEV");
-    assert_eq!(done.err, "roci: cannot mount nosuchfs at /tmp: ENODEV\n");
+    assert_eq!(done.err, "roci: error: cannot mount nosuchfs at /tmp: ENODEV\n");
     bundle.assert_nothing_left();
     bundle.set("/mounts/7", json!({ "destination": "/tmp", "type": "tmpfs", "options": ["size=lots"] }));
     bundle.run().failed(1, "cannot mount tmpfs at /tmp: EINVAL");

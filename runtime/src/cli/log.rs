@@ -44,7 +44,7 @@ impl Log {
     /// The error that ends the program: once to standard error, once to the log.
     pub fn error(&self, error: &anyhow::Error) {
         let message = sentence(error);
-        output::say(&format!("roci: {message}"));
+        output::say(&format!("roci: error: {message}"));
         if self.file.is_some() {
             self.line("error", &message);
         }
@@ -52,7 +52,7 @@ impl Log {
 
     /// Something that did not stop the verb.
     pub fn warning(&self, message: &str) {
-        output::say(&format!("roci: {message}"));
+        output::say(&format!("roci: warning: {message}"));
         if self.file.is_some() {
             self.line("warning", message);
         }

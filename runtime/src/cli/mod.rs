@@ -122,7 +122,7 @@ pub fn run() -> ExitCode {
         return match output::print(&version()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                output::say(&format!("roci: {error:#}"));
+                output::say(&format!("roci: error: {error:#}"));
                 ExitCode::FAILURE
             }
         };
@@ -130,7 +130,7 @@ pub fn run() -> ExitCode {
     let log = match Log::open(line.global.log.as_deref(), line.global.log_format, line.global.debug) {
         Ok(log) => log,
         Err(error) => {
-            output::say(&format!("roci: {error:#}"));
+            output::say(&format!("roci: error: {error:#}"));
             return ExitCode::FAILURE;
         }
     };

@@ -26,6 +26,7 @@ use crate::security::seccomp::Program;
 use crate::security::user;
 use crate::spec::plan::ProcessPlan;
 use crate::sys::clone::exit_now;
+use crate::sys::process::end_when_asked;
 
 /// What a process gets whose specification names no mask: runc's default.
 const DEFAULT_UMASK: u32 = 0o022;
@@ -232,6 +233,8 @@ impl PreparedProcess<'_> {
     ) -> Result<Infallible, FailureReport> {
         channel.wait_start()?;
         if let StartGate::Fifo(fifo) = gate {
+            // That may be long, and who stops a container that was only created means it.
+            end_when_asked();
             wait_at(fifo)?;
         }
         if let Some(StartHooks { hooks, state }) = &self.start_hooks {

@@ -60,6 +60,20 @@ pub fn reset_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
+/// Lets the signals that ask a process to end do so, also where it is the first of a PID namespace: without a handler the
+/// kernel drops them there. What is executed later has the defaults again.
+pub fn end_when_asked() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        let handler: extern "C" fn(libc::c_int) = end_by;
+        // SAFETY: the handler makes one call that is safe in signal context, and never returns to what it interrupted.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+}
+
+extern "C" fn end_by(signal: libc::c_int) {
+    super::clone::exit_now(128 + signal)
+}
+
 /// Makes `command` start with no descriptors but its three, whatever our own parent left open in us.
 pub fn close_descriptors(command: &mut Command) {
     let close = || close_range(3, RawFd::MAX, Range::CloseOnExec).map_err(Into::into);

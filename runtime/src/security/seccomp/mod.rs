@@ -155,6 +155,11 @@ impl Program {
         set_filter(&self.instructions, self.flags)
     }
 
+    /// The `SECCOMP_FILTER_FLAG_*` that it is loaded with.
+    pub fn flags(&self) -> u32 {
+        self.flags
+    }
+
     /// The number of instructions.
     pub fn length(&self) -> usize {
         self.instructions.len()

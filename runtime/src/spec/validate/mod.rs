@@ -138,7 +138,7 @@ fn root(spec: &Spec, linux: &oci_spec::runtime::Linux, bundle: &Path, is_passed:
 fn paths(field: &str, list: &Option<Vec<String>>) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (index, path) in list.iter().flatten().enumerate() {
-        let path = container_path(&format!("{field}[{index}]"), Path::new(path))?;
+        let path = lenient_path(&format!("{field}[{index}]"), Path::new(path))?;
         // Once is enough, and each further time would be a mount more.
         if !paths.contains(&path) {
             paths.push(path);
@@ -158,6 +158,14 @@ fn container_path(field: &str, path: &Path) -> Result<PathBuf> {
         return Err(invalid(field, format!("{} has a parent component", path.display())));
     }
     Ok(path.components().collect())
+}
+
+/// As [`container_path`], where older documents may leave the slash out: then the path starts at the root.
+fn lenient_path(field: &str, path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err(invalid(field, "it is empty".to_owned()));
+    }
+    container_path(field, &Path::new("/").join(path))
 }
 
 /// An absolute path on the host; relative ones start at the bundle.

@@ -5,7 +5,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 
 use super::linux::check_mapping;
-use super::{container_path, host_path, invalid, text};
+use super::{host_path, invalid, lenient_path, text};
 use crate::error::Result;
 use crate::rootfs::options::{self, MountOptions};
 use crate::spec::plan::{IdMap, MountKind, MountPlan, Propagation};
@@ -68,7 +68,7 @@ fn id_map(at: &str, mount: &Mount, plan: &MountPlan, around: &Surroundings<'_>) 
 }
 
 fn plan(at: &str, mount: &Mount, bundle: &Path, notes: &mut Vec<String>) -> Result<MountPlan> {
-    let destination = container_path(&format!("{at}.destination"), mount.destination())?;
+    let destination = lenient_path(&format!("{at}.destination"), mount.destination())?;
     if destination == Path::new("/") {
         return Err(invalid(&format!("{at}.destination"), "mounting over the root is refused".to_owned()));
     }

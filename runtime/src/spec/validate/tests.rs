@@ -65,7 +65,7 @@ fn each_wrong_field_is_named() {
         ("/hooks", json!({"poststop": [{"path": "/x", "timeout": 0}]}), "hooks.poststop[0].timeout"),
         ("/hooks", json!({"poststart": [{"path": "/x", "args": ["\0"]}]}), "hooks.poststart[0].args[0]"),
         ("/vm", json!({"kernel": {"path": "/x"}}), "vm is not supported"),
-        ("/mounts", mount(json!({"destination": "a", "type": "tmpfs"})), "mounts[0].destination"),
+        ("/mounts", mount(json!({"destination": "a/../b", "type": "tmpfs"})), "mounts[0].destination"),
         ("/mounts", mount(json!({"destination": "/", "type": "tmpfs"})), "mounts[0].destination"),
         ("/mounts", mount(json!({"destination": "/a/../b", "type": "tmpfs"})), "mounts[0].destination"),
         ("/mounts", mount(json!({"destination": long, "type": "tmpfs"})), "mounts[0].destination"),
@@ -113,7 +113,7 @@ fn each_wrong_field_is_named() {
         ("/linux/cgroupsPath", json!("/a/../.."), "linux.cgroupsPath"),
         ("/linux/cgroupsPath", json!("system.slice:x:y"), "linux.cgroupsPath"),
         ("/linux/rootfsPropagation", json!("maybe"), "linux.rootfsPropagation"),
-        ("/linux/maskedPaths", json!(["relative"]), "linux.maskedPaths[0]"),
+        ("/linux/maskedPaths", json!(["../relative"]), "linux.maskedPaths[0]"),
         ("/linux/readonlyPaths", json!(["/a", "/b/.."]), "linux.readonlyPaths[1]"),
         (
             "/linux/devices",
