@@ -1,6 +1,7 @@
 //! Contestants taking turns, and what comes out as rows of the table.
 
 use std::fmt;
+use std::io::{Read, Seek};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,22 @@ pub fn quiet(mut command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As [`quiet`], for a command that leaves a process behind: what that says is nobody's, and nobody waits for its end.
+pub fn quiet_and_leave(mut command: Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let said = tempfile::tempfile().context("cannot make a temporary file")?;
+    let errors = said.try_clone().context("cannot share a temporary file")?;
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).status();
+    let status = status.with_context(|| format!("cannot start {program}"))?;
+    if !status.success() {
+        let mut said = said;
+        let mut text = String::new();
+        said.rewind().and_then(|()| said.read_to_string(&mut text)).context("cannot read what it said")?;
+        bail!("{program} ended with {status}: {}", text.trim_end());
+    }
+    Ok(())
+}
+
 /// The median times of each contestant, in their order: in all, then of each part.
 fn medians(
     contestants: &mut [Contestant<'_>],
@@ -143,8 +160,28 @@ pub fn compare(
 /// As [`compare`], with names for the whole and for each part, in the order in which contestants tell their times.
 pub fn compare_parts(
     whats: &[&str],
+    contestants: Vec<Contestant<'_>>,
+    targets: &[f64],
+    rounds: usize,
+) -> anyhow::Result<Vec<Row>> {
+    parts(whats, contestants, targets, Target::PartOfAbove, rounds)
+}
+
+/// As [`compare_parts`] with one peer, where each part has the target of the whole.
+pub fn compare_each(
+    whats: &[&str],
+    contestants: Vec<Contestant<'_>>,
+    target: f64,
+    rounds: usize,
+) -> anyhow::Result<Vec<Row>> {
+    parts(whats, contestants, &[target], Target::Ratio(target), rounds)
+}
+
+fn parts(
+    whats: &[&str],
     mut contestants: Vec<Contestant<'_>>,
     targets: &[f64],
+    of_a_part: Target,
     rounds: usize,
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -157,7 +194,7 @@ pub fn compare_parts(
                     how: pace.to_string(),
                     ours: Amount::Time(*ours),
                     peer: Some((contestant.name.clone(), Amount::Time(*peer))),
-                    target: if part == 0 { Target::Ratio(*target) } else { Target::PartOfAbove },
+                    target: if part == 0 { Target::Ratio(*target) } else { of_a_part },
                 });
             }
         }

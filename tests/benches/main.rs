@@ -1,4 +1,4 @@
-//! `bench [--rounds N] [--pods N] [start|rebuild|pods]...`: our programs beside their peers in one run, as ratios.
+//! `bench [--rounds N] [--pods N] [start|runtime|rebuild|pods]...`: our programs beside their peers in one run, as ratios.
 //!
 //! Contestants take turns within each round, so that whatever else the machine does hits all alike; what counts is the
 //! median. Every latency is measured back to back and paced at 100 ms, because an idle kernel answers differently.
@@ -8,6 +8,7 @@ mod contest;
 mod interrupt;
 mod pods;
 mod rebuild;
+mod runtime;
 mod start;
 mod table;
 mod world;
@@ -17,7 +18,7 @@ use anyhow::{Context, bail};
 use crate::world::World;
 
 /// Without names on the command line, all of them.
-const CONTESTS: &[&str] = &["start", "rebuild", "pods"];
+const CONTESTS: &[&str] = &["start", "runtime", "rebuild", "pods"];
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
@@ -26,7 +27,8 @@ fn main() -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for contest in &options.contests {
         rows.extend(match *contest {
-            "start" => start::all(&world, options.rounds),
+            "start" => start::whole_program(&world, options.rounds),
+            "runtime" => runtime::all(&world, options.rounds),
             "rebuild" => rebuild::nothing_changed(&world, options.rounds),
             _ => pods::pods(&world, options.rounds, options.pods),
         }?);

@@ -1,4 +1,4 @@
-//! How long `true` takes in a container: with the whole engine, and with the runtime alone.
+//! How long `true` takes in a container with the whole engine.
 
 use std::process::Command;
 
@@ -8,15 +8,8 @@ use crate::contest::{Contestant, compare, quiet};
 use crate::table::Row;
 use crate::world::World;
 
-/// Both.
-pub fn all(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
-    let mut rows = whole_program(world, rounds)?;
-    rows.extend(runtime_alone(world, rounds)?);
-    Ok(rows)
-}
-
 /// `rrun run` of an image: at most an eighth of podman, at most twice crun on the same root file system.
-fn whole_program(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
+pub fn whole_program(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
     let ours = Contestant::command("rrun run", |_| {
         world.ours("rrun", &["run", "--rm", "--network", "none", "busybox", "true"])
     });
@@ -24,18 +17,6 @@ fn whole_program(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
         [Some((ours, 1.0)), podman(world).map(|peer| (peer, 0.125)), crun(world).map(|peer| (peer, 2.0))];
     let (contestants, targets): (Vec<_>, Vec<_>) = contestants.into_iter().flatten().unzip();
     compare("rrun run --rm --network none busybox true", contestants, &targets[1..], rounds)
-}
-
-/// `roci run` of a bundle: at most 0.8 of crun with the same config.json.
-fn runtime_alone(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
-    let bundle = world.bundle();
-    let ours = Contestant::command("roci run", |run| {
-        let mut command = world.ours("roci", &["run", "--bundle"]);
-        command.arg(&bundle).arg(world.id(run));
-        command
-    });
-    let contestants = std::iter::once(ours).chain(crun(world)).collect();
-    compare("roci run of true", contestants, &[0.8], rounds)
 }
 
 /// With limits that the machine grants: podman's defaults ask for more than some containers and machines allow.

@@ -10,6 +10,8 @@ pub enum Amount {
     Time(Duration),
     /// How many bytes it occupies.
     Memory(u64),
+    /// How many.
+    Count(u64),
 }
 
 impl Amount {
@@ -23,6 +25,7 @@ impl Amount {
             Amount::Time(time) => time.as_secs_f64(),
             // Exact up to 2^53 bytes.
             Amount::Memory(bytes) => bytes as f64,
+            Amount::Count(count) => count as f64,
         }
     }
 }
@@ -33,6 +36,7 @@ impl fmt::Display for Amount {
             Amount::Time(time) => write!(formatter, "{:.1} ms", time.as_secs_f64() * 1000.0),
             // A KB of 1024 bytes, as in /proc.
             Amount::Memory(bytes) => write!(formatter, "{} KB", bytes.div_ceil(1024)),
+            Amount::Count(count) => write!(formatter, "{count}"),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use runtime::security::seccomp::default_profile;
+use runtime::spec::defaults;
 use serde_json::json;
 use tests::{busybox_archive, leaks, program};
 
@@ -51,9 +53,12 @@ impl World {
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(busybox_archive()).arg("-C").arg(&root);
         quiet(unpack)?;
-        let config = world.bundle().join("config.json");
-        std::fs::write(&config, bundle_config().to_string())
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        let mut config = bundle_config();
+        write_config(&world.bundle(), &config)?;
+        config["linux"]["seccomp"] = serde_json::to_value(default_profile(&defaults::capabilities()))?;
+        let rootfs = root;
+        config["root"]["path"] = json!(rootfs);
+        write_config(&world.filtered_bundle(), &config)?;
         make_crun_work();
         Ok(world)
     }
@@ -66,6 +71,23 @@ impl World {
     /// A bundle whose container runs `true`.
     pub fn bundle(&self) -> PathBuf {
         self.path().join("bundle")
+    }
+
+    /// As [`World::bundle`], with the filter that every container of ours has.
+    pub fn filtered_bundle(&self) -> PathBuf {
+        self.path().join("filtered")
+    }
+
+    /// A bundle whose container sleeps, with a cgroup of its own.
+    pub fn sleeping_bundle(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let name = name.replace(' ', "-");
+        let bundle = self.path().join(&name);
+        let mut config = bundle_config();
+        config["process"]["args"] = json!(["sleep", "1000"]);
+        config["root"]["path"] = json!(self.bundle().join("rootfs"));
+        config["linux"]["cgroupsPath"] = json!(format!("/{}-{name}", self.prefix));
+        write_config(&bundle, &config)?;
+        Ok(bundle)
     }
 
     /// A container id that nobody else has.
@@ -123,6 +145,12 @@ impl Drop for World {
             }
         }
     }
+}
+
+fn write_config(bundle: &Path, config: &serde_json::Value) -> anyhow::Result<()> {
+    std::fs::create_dir_all(bundle).with_context(|| format!("cannot make {}", bundle.display()))?;
+    let path = bundle.join("config.json");
+    std::fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// crun 1.8 insists on a hugetlb hierarchy where the kernel has the controller and cgroups are v1.

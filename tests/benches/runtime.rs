@@ -1,0 +1,164 @@
+//! The runtime alone beside crun, with the same config.json: a whole run, its verbs one by one, exec, and what they cost the
+//! kernel in calls.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tests::program;
+
+use crate::contest::{Contestant, compare, compare_each, quiet, quiet_and_leave};
+use crate::table::{Amount, Row, Target};
+use crate::world::World;
+
+/// All of it.
+pub fn all(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
+    let ours = Runtime { program: program("roci"), root: world.path().join("state/oci") };
+    let crun = Runtime { program: "crun".into(), root: world.path().join("crun") };
+    let mut rows = Vec::new();
+    for (what, bundle) in [
+        ("roci run of true", world.bundle()),
+        ("roci run of true, with the default filter", world.filtered_bundle()),
+    ] {
+        let runs = |name: &str, runtime: &Runtime| runtime.runs(name, world, bundle.clone());
+        let peers = runs("crun run", &crun).take_part();
+        let contestants = std::iter::once(runs("roci run", &ours)).chain(peers).collect();
+        rows.extend(compare(what, contestants, &[0.6], rounds)?);
+    }
+    let lives =
+        [ours.lives("roci", world)].into_iter().chain(crun.lives("crun", world).take_part()).collect();
+    let whats = ["roci create, start, delete", "  create", "  start", "  delete"];
+    rows.extend(compare_each(&whats, lives, 0.6, rounds)?);
+    rows.extend(execs(&ours, &crun, world, rounds)?);
+    rows.extend(calls(&ours, &crun, world)?);
+    Ok(rows)
+}
+
+/// A runtime and the folder of its state.
+struct Runtime {
+    program: PathBuf,
+    root: PathBuf,
+}
+
+impl Runtime {
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--root").arg(&self.root).arg(verb);
+        command
+    }
+
+    fn run(&self, bundle: &Path, id: &str) -> Command {
+        let mut command = self.command("run");
+        command.arg("--bundle").arg(bundle).arg(id);
+        command
+    }
+
+    fn runs<'a>(&self, name: &str, world: &'a World, bundle: PathBuf) -> Contestant<'a> {
+        let runtime = Runtime { program: self.program.clone(), root: self.root.clone() };
+        Contestant::command(name, move |run| runtime.run(&bundle, &world.id(run)))
+    }
+
+    /// A container from create to delete, in all and verb by verb. Its command's end is waited for and not counted.
+    fn lives<'a>(&'a self, name: &str, world: &'a World) -> Contestant<'a> {
+        Contestant::timed(name, move |run| {
+            let id = world.id(run);
+            let bundle = world.bundle();
+            let timed = |command: Command| -> anyhow::Result<Duration> {
+                let start = Instant::now();
+                quiet_and_leave(command)?;
+                Ok(start.elapsed())
+            };
+            let mut create = self.command("create");
+            create.arg("--bundle").arg(&bundle).arg(&id);
+            let create = timed(create)?;
+            let mut start = self.command("start");
+            start.arg(&id);
+            let start = timed(start)?;
+            self.wait_stopped(&id)?;
+            let mut delete = self.command("delete");
+            delete.arg(&id);
+            let delete = timed(delete)?;
+            Ok(vec![create + start + delete, create, start, delete])
+        })
+    }
+
+    fn wait_stopped(&self, id: &str) -> anyhow::Result<()> {
+        let ends = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut state = self.command("state");
+            let output = state.arg(id).output().context("cannot ask for the state")?;
+            if String::from_utf8_lossy(&output.stdout).contains("stopped") {
+                return Ok(());
+            }
+            if Instant::now() > ends {
+                bail!("{id} does not end: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn delete(&self, id: &str) {
+        let mut delete = self.command("delete");
+        // Not there where it could not be made.
+        let _ = quiet({
+            delete.args(["--force", id]);
+            delete
+        });
+    }
+}
+
+/// `exec` of true in a container that sleeps.
+fn execs(ours: &Runtime, crun: &Runtime, world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
+    let id = format!("{}-exec", world.id(0));
+    let mut contestants = Vec::new();
+    for (name, runtime) in [("roci exec", ours), ("crun exec", crun)] {
+        let mut run = runtime.command("run");
+        run.arg("--detach").arg("--bundle").arg(world.sleeping_bundle(name)?).arg(&id);
+        let started = quiet_and_leave(run);
+        if let Err(error) = started {
+            println!("skipped: {name}: {error:#}");
+            continue;
+        }
+        let id = id.clone();
+        contestants.push(Contestant::command(name, move |_| {
+            let mut exec = runtime.command("exec");
+            exec.arg(&id).arg("true");
+            exec
+        }));
+    }
+    let rows = compare("roci exec of true", contestants, &[0.5], rounds);
+    for runtime in [ours, crun] {
+        runtime.delete(&id);
+    }
+    rows
+}
+
+/// System calls of a whole run, the command's own included.
+fn calls(ours: &Runtime, crun: &Runtime, world: &World) -> anyhow::Result<Vec<Row>> {
+    let count = |runtime: &Runtime| -> anyhow::Result<u64> {
+        let file = world.path().join("calls");
+        let run = runtime.run(&world.bundle(), &world.id(0));
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-qq", "-o"]).arg(&file).arg(run.get_program()).args(run.get_args());
+        quiet(traced)?;
+        let text = std::fs::read_to_string(&file).context("cannot read what strace wrote")?;
+        // A call that another process's interrupts has two lines.
+        Ok(text.lines().filter(|line| line.contains('(') && !line.contains(" resumed>")).count() as u64)
+    };
+    let ours = match count(ours) {
+        Ok(ours) => ours,
+        Err(error) => {
+            println!("skipped: counting system calls: {error:#}");
+            return Ok(Vec::new());
+        }
+    };
+    let peer = count(crun).ok().map(|peer| ("crun run".to_owned(), Amount::Count(peer)));
+    Ok(vec![Row {
+        what: "system calls of roci run of true".to_owned(),
+        how: "strace -f".to_owned(),
+        ours: Amount::Count(ours),
+        peer,
+        target: Target::AtMost(Amount::Count(500)),
+    }])
+}
