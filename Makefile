@@ -28,9 +28,9 @@ help:
 packages:
 	@tests/scripts/packages.sh gcc libc6-dev libseccomp-dev busybox-static protobuf-compiler containernetworking-plugins iptables iproute2 procps
 
-# Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image.
+# Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image, and engines.
 test-packages:
-	@tests/scripts/packages.sh --optional debootstrap default-jdk-headless
+	@tests/scripts/packages.sh --optional debootstrap default-jdk-headless docker.io podman containerd
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah containerd

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 const PEERS: &[&str] = &[
     "bsdtar",
     "buildah",
+    "catatonit",
     "containerd",
     "crun",
     "debootstrap",
     "docker",
+    "docker-init",
+    "dockerd",
     "gcc",
     "javac",
     "kubelet",
