@@ -43,6 +43,8 @@ pub struct Created {
     channel: Option<ParentEnd>,
     folder: Folder,
     cgroup: Cgroup,
+    /// Hooks run at its start or after its end.
+    has_later_hooks: bool,
     /// Its processes end with the first, for they live in its PID namespace.
     dies_with_first: bool,
 }
@@ -66,7 +68,10 @@ impl Created {
             });
         };
         channel.start_and_follow()?;
-        run_poststart(&self.folder, &self.process_copy()?)
+        match self.has_later_hooks {
+            true => run_poststart(&self.folder, &self.pidfd),
+            false => Ok(()),
+        }
     }
 
     /// Takes the container apart for the process that it was made for ([`CreateRequest::as_sibling`]): the first process,
@@ -102,7 +107,7 @@ impl Created {
             self.cgroup.kill()?;
         }
         self.cgroup.remove(PATIENCE)?;
-        let record = self.folder.read()?;
+        let record = if self.has_later_hooks { self.folder.read()? } else { None };
         self.folder.remove()?;
         Ok(run_poststop(self.folder.id(), record))
     }
@@ -136,6 +141,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
             console_master: built.console_master,
             clamped: built.clamped,
             channel: built.held.then_some(built.ready.channel),
+            has_later_hooks: !plan.hooks.poststart.is_empty() || !plan.hooks.poststop.is_empty(),
             dies_with_first: plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
             folder: made.folder,
             cgroup,

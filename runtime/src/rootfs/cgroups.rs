@@ -6,10 +6,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
+use super::mounts::{Spent, attach};
 use crate::cgroup::{Cgroup, Hierarchies, Kind};
 use crate::spec::plan::MountPlan;
 use crate::sys::mount::{MountAttributes, mount_setattr};
@@ -60,31 +61,41 @@ impl CgroupView {
     }
 
     /// Mounts the view on `target`.
-    pub fn mount(&self, mount: &MountPlan, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub(super) fn mount(
+        &self,
+        mount: &MountPlan,
+        target: BorrowedFd<'_>,
+        spent: &mut Spent,
+    ) -> Result<(), Errno> {
+        // Each folder is a part of the host's mount of its hierarchy: cut off, with the asked attributes.
+        let attributes = MountAttributes { propagation: libc::MS_PRIVATE, ..mount.options.attributes };
         match self {
-            CgroupView::Unified(folder) => bind(folder, mount, target),
+            CgroupView::Unified(folder) => {
+                let tree = clone(folder)?;
+                mount_setattr(tree.as_fd(), &attributes, false)?;
+                attach(tree.as_fd(), target)?;
+                spent.put(tree);
+            }
             CgroupView::PerHierarchy { places, links } => {
                 let folder = small_tmpfs(mount)?;
                 attach(folder.as_fd(), target)?;
                 for (name, source) in places {
                     rustix::fs::mkdirat(&folder, name.as_str(), Mode::from_raw_mode(0o755))?;
-                    let place = rustix::fs::openat(
-                        &folder,
-                        name.as_str(),
-                        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-                        Mode::empty(),
-                    )?;
-                    bind(source, mount, place.as_fd())?;
+                    let tree = clone(source)?;
+                    // By name, for nobody else has been in this folder.
+                    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                    rustix::mount::move_mount(&tree, "", &folder, name.as_str(), flags)?;
+                    spent.put(tree);
                 }
                 for (name, target) in links {
                     rustix::fs::symlinkat(target.as_str(), &folder, name.as_str())?;
                 }
-                if mount.options.readonly() {
-                    mount_setattr(folder.as_fd(), &read_only(), false)?;
-                }
-                Ok(())
+                // The folder and all in it at once: nobody could have seen them before.
+                mount_setattr(folder.as_fd(), &attributes, true)?;
+                spent.put(folder);
             }
         }
+        Ok(())
     }
 }
 
@@ -98,20 +109,7 @@ fn small_tmpfs(mount: &MountPlan) -> Result<OwnedFd, Errno> {
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-fn bind(source: &Path, mount: &MountPlan, target: BorrowedFd<'_>) -> Result<(), Errno> {
+fn clone(source: &Path) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    // The folder is a part of the host's mount of the hierarchy: cut off, with the asked attributes.
-    let attributes = MountAttributes { propagation: libc::MS_PRIVATE, ..mount.options.attributes };
-    mount_setattr(tree.as_fd(), &attributes, false)?;
-    attach(tree.as_fd(), target)
-}
-
-fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", target, "", flags)
-}
-
-fn read_only() -> MountAttributes {
-    MountAttributes { set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()), ..Default::default() }
+    rustix::mount::open_tree(CWD, source, flags)
 }

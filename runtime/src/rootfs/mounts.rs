@@ -105,7 +105,10 @@ fn one(
     };
     let bind = bind.or(inside.as_ref());
     let directory = bind.is_none_or(|bind| bind.directory);
-    let there = target::open(root.handle(), &mount.destination, OFlags::PATH).is_ok();
+    // Asked only where it matters: whether a tmpfs is to look like something that was there.
+    let asks =
+        filesystem_of(mount) == Some("tmpfs") && !mount.options.data.iter().any(|(key, _)| key == "mode");
+    let there = asks && target::open(root.handle(), &mount.destination, OFlags::PATH).is_ok();
     let place = target::open_or_create(root.handle(), &mount.destination, directory).map_err(|errno| {
         let place = mount.destination.display();
         let ours = ["/proc", "/sys", "/dev"].iter().any(|ours| mount.destination.starts_with(ours));
@@ -120,7 +123,9 @@ fn one(
             attach(bind.mount.as_fd(), place.as_fd()).map_err(failed)?;
             mounted.dev_is_bind |= mount.destination == Path::new("/dev");
         }
-        (MountKind::Cgroup, None) => cgroups.mount(mount, place.as_fd()).map_err(failed)?,
+        (MountKind::Cgroup, None) => {
+            cgroups.mount(mount, place.as_fd(), &mut mounted.spent).map_err(failed)?
+        }
         (MountKind::Filesystem { filesystem, source }, None) => {
             let later = mount.options.readonly() && written_by_us(filesystem, &mount.destination);
             let made =
@@ -140,12 +145,19 @@ fn one(
     Ok(())
 }
 
+fn filesystem_of(mount: &MountPlan) -> Option<&str> {
+    match &mount.kind {
+        MountKind::Filesystem { filesystem, .. } => Some(filesystem),
+        _ => None,
+    }
+}
+
 /// Devices go into /dev and mount points into any tmpfs, so these become read-only at the end.
 fn written_by_us(filesystem: &str, destination: &Path) -> bool {
     filesystem == "tmpfs" || destination == Path::new("/dev")
 }
 
-/// A new file system, detached. `covered` is the folder that it goes over, if one was there.
+/// A new file system, detached. `covered` is the folder that it is to look like.
 fn make(
     filesystem: &str,
     source: &str,
@@ -162,8 +174,7 @@ fn make(
         rustix::mount::fsconfig_set_flag(&context, "ro")?;
     }
     // As with runc, a tmpfs looks like the folder that it covers unless told otherwise.
-    let covered = covered.filter(|_| filesystem == "tmpfs");
-    if let Some(covered) = covered.filter(|_| !mount.options.data.iter().any(|(key, _)| key == "mode")) {
+    if let Some(covered) = covered {
         let mode = rustix::fs::fstat(covered)?.st_mode & 0o7777;
         rustix::mount::fsconfig_set_string(&context, "mode", format!("{mode:o}"))?;
     }

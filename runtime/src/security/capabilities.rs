@@ -13,6 +13,7 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use super::Notice;
 use crate::error::Kind;
+use crate::sys::file::read_into;
 
 /// Capability names in the order of their numbers, without `CAP_`.
 const NAMES: [&str; 41] = [
@@ -121,8 +122,10 @@ pub struct CapabilityPlan {
 impl MachineCapabilities {
     /// Reads both sets: `CapPrm` and `CapBnd` of `/proc/self/status`, one file instead of 41 calls.
     pub fn read() -> Result<MachineCapabilities, Error> {
-        let status = std::fs::read_to_string("/proc/self/status")
-            .map_err(|error| Error::Machine(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        // In one read: the file has no size to ask for, and is a third of this.
+        let mut buffer = [0; 4096];
+        let length = read_into("/proc/self/status", &mut buffer).map_err(Error::Machine)?;
+        let status = String::from_utf8_lossy(&buffer[..length]);
         let set = |field: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(field));
             line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
