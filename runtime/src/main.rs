@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First of all: no container may find a way to write this program, or look into it.
-    if let Err(error) = runtime::security::own_executable::seal_or_reexec() {
+    if cli::enters_containers(std::env::args_os().skip(1))
+        && let Err(error) = runtime::security::own_executable::seal_or_reexec()
+    {
         cli::output::say(&format!("roci: error: {error}"));
         return ExitCode::FAILURE;
     }

@@ -106,6 +106,25 @@ enum Verb {
     Other(Vec<OsString>),
 }
 
+/// The verbs that put no process of ours into a container: what is in one never sees them.
+const OUTSIDE: [&str; 12] = [
+    "delete", "events", "features", "kill", "list", "pause", "ps", "resume", "spec", "start", "state",
+    "update",
+];
+
+/// Does what these words ask for put a process of this program into a container? In doubt it does.
+pub fn enters_containers(words: impl Iterator<Item = OsString>) -> bool {
+    let mut words = words.map(|word| word.into_string());
+    while let Some(Ok(word)) = words.next() {
+        match word.as_str() {
+            "--root" | "--log" | "--log-format" => drop(words.next()),
+            option if option.starts_with('-') => {}
+            verb => return !OUTSIDE.contains(&verb),
+        }
+    }
+    true
+}
+
 /// What runc does and this program does not.
 const REFUSED: [&str; 2] = ["checkpoint", "restore"];
 
@@ -207,4 +226,22 @@ fn version() -> String {
 /// A container id as clap reads it.
 fn id(text: &str) -> Result<Id, String> {
     text.parse().map_err(|error: runtime::error::Error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_outside_goes_without_protection() {
+        let enters = |line: &str| enters_containers(line.split(' ').map(OsString::from));
+        for line in ["state x", "--root /r delete x", "--root=/r --debug start run", "--log exec kill x 9"] {
+            assert!(!enters(line), "{line}");
+        }
+        for line in
+            ["run x", "--root state exec x", "--log kill create x", "monitor", "--version", "what", ""]
+        {
+            assert!(enters(line), "{line}");
+        }
+    }
 }
