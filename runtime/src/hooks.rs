@@ -15,6 +15,7 @@ use std::process::{Child, Command, ExitStatus};
 use oci_spec::runtime::Hook;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
@@ -230,28 +231,29 @@ fn spawn(hook: &Hook, state: &State, surroundings: Surroundings<'_>, said: &File
 
 /// Waits for a hook, and kills one that takes longer than `seconds`.
 fn wait(mut child: Child, seconds: Option<i64>) -> Result<ExitStatus, String> {
-    let failed = |error: &dyn fmt::Display| format!("cannot wait for it: {error}");
-    if let Some(seconds) = seconds {
-        // Not reaped yet, so the number is still its own.
-        let pidfd = rustix::process::pidfd_open(
-            Pid::from_raw(child.id() as i32).unwrap_or(Pid::INIT),
-            PidfdFlags::empty(),
-        )
-        .map_err(|errno| failed(&errno))?;
-        let mut polled = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-        let timeout = Timespec { tv_sec: seconds, tv_nsec: 0 };
-        match rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout))) {
-            Ok(0) => {
-                // Fails only when it has ended after all.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("hook ran past specified timeout of {seconds}.0s"));
-            }
-            Ok(_) => {}
-            Err(errno) => return Err(failed(&errno)),
-        }
-    }
-    child.wait().map_err(|error| failed(&error))
+    let ended = match seconds {
+        Some(seconds) => ends_within(&child, seconds),
+        None => Ok(true),
+    };
+    let reason = match ended {
+        Ok(true) => return child.wait().map_err(|error| format!("cannot wait for it: {error}")),
+        Ok(false) => format!("hook ran past specified timeout of {}.0s", seconds.unwrap_or(0)),
+        Err(errno) => format!("cannot wait for it: {errno}"),
+    };
+    // Both fail only when it has ended after all.
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(reason)
+}
+
+fn ends_within(child: &Child, seconds: i64) -> Result<bool, Errno> {
+    // Not reaped yet, so the number is still its own.
+    let pid = Pid::from_raw(child.id() as i32).ok_or(Errno::SRCH)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let mut polled = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    let timeout = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let ended = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout)))?;
+    Ok(ended > 0)
 }
 
 fn in_memory() -> std::io::Result<File> {

@@ -164,3 +164,74 @@ fn a_start_hook_is_under_the_filter() {
         bundle.run().failed(1, "startContainer hook #0: signal: bad system call");
     }
 }
+
+#[test]
+fn what_creation_left_undone_is_told_to_the_last_hooks() {
+    let mut bundle = Bundle::new(&["true"]);
+    let told = bundle.path().join("told");
+    bundle.set(
+        "/hooks",
+        json!({ "createRuntime": [{ "path": "/bin/false" }], "poststop": [writes(told.to_str().unwrap())] }),
+    );
+    bundle.create().failed(1, "createRuntime hook #0");
+    assert_eq!(lines(told)[0]["status"], "stopped");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_creation_that_hangs_in_a_hook_can_be_cleared() {
+    for point in ["createRuntime", "createContainer"] {
+        let mut bundle = Bundle::new(&["true"]);
+        let mut hooks = json!({});
+        hooks[point] = json!([shell("echo > up; exec sleep 1000")]);
+        bundle.set("/hooks", hooks);
+        bundle.write_config();
+        let mut creator = bundle
+            .roci(&["create", &bundle.id])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let up = || bundle.path().join("up").exists() || bundle.rootfs().join("up").exists();
+        common::wait_for("the hook", up);
+        assert_eq!(bundle.status(), "creating");
+        bundle.verb(&["start", &bundle.id]).failed(1, "creating");
+        creator.kill().unwrap();
+        creator.wait().unwrap();
+        bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+        bundle.assert_nothing_left();
+        // A hook of the runtime's namespace is nobody's once its runtime was killed.
+        let hook = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let cwd = fs::read_link(path.join("cwd")).ok()?;
+            (cwd == bundle.path()).then(|| path.file_name().unwrap().to_str().unwrap().parse::<i32>().ok())?
+        });
+        for pid in hook.collect::<Vec<_>>() {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+#[test]
+fn a_start_that_hangs_in_a_hook_is_ended_by_force() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/hooks", json!({ "startContainer": [shell("echo > /up; exec sleep 1000")] }));
+    bundle.create().succeeded();
+    let mut starter =
+        bundle.roci(&["start", &bundle.id]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    common::wait_for("the hook", || bundle.rootfs().join("up").exists());
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    // To it this looks like a command that was executed and ended.
+    starter.wait().unwrap();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_root_behind_a_link_is_found() {
+    let mut bundle = Bundle::new(&["echo", "ran"]);
+    std::os::unix::fs::symlink("rootfs", bundle.path().join("link")).unwrap();
+    bundle.set("/root/path", json!("link"));
+    bundle.set("/hooks", json!({ "createContainer": [{ "path": "/bin/true" }] }));
+    assert_eq!(bundle.run().succeeded().out, "ran\n");
+}

@@ -184,6 +184,31 @@ fn a_root_can_be_changed_without_pivot() {
 }
 
 #[test]
+fn without_pivot_the_mounts_of_a_shared_host_stay() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/linux/rootfsPropagation", json!("rshared"));
+    bundle.write_config();
+    let script = format!(
+        "mount --make-rprivate / && mount --make-rshared / && {} --root {} run --no-pivot {} >&2 && cat /proc/self/mountinfo",
+        common::ROCI,
+        bundle.state_root().display(),
+        bundle.id
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "--propagation", "unchanged", "sh", "-c", &script])
+        .current_dir(bundle.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mounts = String::from_utf8_lossy(&output.stdout).into_owned();
+    let of_the_machine = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for line in of_the_machine.lines().filter(|line| line.contains(" /sys") || line.contains(" /proc")) {
+        let place = line.split(' ').nth(4).unwrap();
+        assert!(mounts.lines().any(|line| line.split(' ').nth(4) == Some(place)), "{place} is gone");
+    }
+}
+
+#[test]
 fn labels_need_their_security_module() {
     let there = |path: &str| fs::read_to_string(path).is_ok();
     for (field, words, present) in [
@@ -290,6 +315,12 @@ fn a_bind_can_come_from_what_an_earlier_mount_made() {
     );
     bundle.args(&["cat", "/third/passwd"]);
     assert!(bundle.run().succeeded().out.starts_with("root:x:0:0::/root"));
+    // Unless it leads to what is made for the container: bound from there it would be whole and writable.
+    for target in ["/proc", "/proc/sys", "/sys"] {
+        fs::remove_file(bundle.rootfs().join("link")).unwrap();
+        std::os::unix::fs::symlink(target, bundle.rootfs().join("link")).unwrap();
+        bundle.run().failed(1, "cannot mount");
+    }
     bundle.assert_nothing_left();
 }
 

@@ -1,6 +1,7 @@
 //! Whether the out-of-memory killer hit a cgroup: read from a file that was opened before the cgroup may go.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::{EventfdFlags, PollFlags};
 use rustix::fs::{self, Mode, OFlags};
@@ -34,7 +35,7 @@ impl Cgroup {
         // The kernel's cgroup-v1/memory.rst, section 10.
         let order = format!("{} {}", event.as_raw_fd(), counter.as_raw_fd());
         write_file(&folder.join("cgroup.event_control"), order.as_bytes()).map_err(failed("watch"))?;
-        Ok(Some(OomWatch::Version1 { event }))
+        Ok(Some(OomWatch::Version1 { event, folder: folder.to_owned() }))
     }
 }
 
@@ -45,6 +46,8 @@ pub enum OomWatch {
     Version1 {
         /// The event.
         event: OwnedFd,
+        /// The cgroup, whose removal counts the event up too.
+        folder: PathBuf,
     },
     /// The kernel marks the file as changed, for this and for other reasons.
     Version2 {
@@ -67,9 +70,10 @@ impl OomWatch {
     /// After a wake-up: did memory run out? The removal of the cgroup wakes too.
     pub fn happened(&mut self) -> bool {
         match self {
-            OomWatch::Version1 { event } => {
+            OomWatch::Version1 { event, folder } => {
                 let mut count = [0; 8];
-                matches!(rustix::io::read(&*event, &mut count), Ok(8))
+                let counted = matches!(rustix::io::read(&*event, &mut count), Ok(8));
+                counted && fs::access(&*folder, fs::Access::EXISTS).is_ok()
             }
             OomWatch::Version2 { counter, kills } => {
                 let now = oom_kills(counter.as_fd());
@@ -82,7 +86,7 @@ impl OomWatch {
 impl AsFd for OomWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            OomWatch::Version1 { event } => event.as_fd(),
+            OomWatch::Version1 { event, .. } => event.as_fd(),
             OomWatch::Version2 { counter, .. } => counter.as_fd(),
         }
     }

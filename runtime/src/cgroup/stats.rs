@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Cgroup;
 use super::mounts::read_whole;
+use crate::spec::number_list;
 
 /// One look at a cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -68,10 +69,10 @@ pub struct Throttling {
 pub struct CpuSet {
     /// Processors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub cpus: Vec<u16>,
+    pub cpus: Vec<u32>,
     /// Memory nodes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mems: Vec<u16>,
+    pub mems: Vec<u32>,
 }
 
 /// Bytes of memory.
@@ -245,7 +246,8 @@ impl Files<'_> {
     fn cpuset(self) -> CpuSet {
         let list = |version1: &str, version2: &str| {
             let own = self.text(version1);
-            numbers(if own.trim().is_empty() { self.text(version2) } else { own }.trim())
+            let text = if own.trim().is_empty() { self.text(version2) } else { own };
+            number_list::parse(&text).unwrap_or_default()
         };
         CpuSet {
             cpus: list("cpuset.cpus", "cpuset.cpus.effective"),
@@ -378,15 +380,6 @@ fn device(word: &str) -> Option<(u64, u64)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// The numbers of a list such as `0-2,5`.
-fn numbers(list: &str) -> Vec<u16> {
-    let range = |part: &str| -> Option<std::ops::RangeInclusive<u16>> {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.parse().ok()?..=last.parse().ok()?)
-    };
-    list.split(',').filter_map(range).flatten().collect()
-}
-
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -394,13 +387,6 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lists_are_spelt_out() {
-        assert_eq!(numbers("0-2,5"), [0, 1, 2, 5]);
-        assert_eq!(numbers("3"), [3]);
-        assert!(numbers("").is_empty());
-    }
 
     #[test]
     fn both_versions_are_read() {

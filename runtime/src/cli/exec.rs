@@ -17,7 +17,7 @@ use super::terminal;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// File with the process, as config.json describes one
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["cwd", "env", "user", "additional_gids", "cap"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["cwd", "env", "user", "additional_gids", "cap", "apparmor", "process_label"])]
     process: Option<PathBuf>,
     /// Give the process a terminal
     #[arg(short, long)]
@@ -40,6 +40,12 @@ pub struct Arguments {
     /// A capability more
     #[arg(short, long, value_name = "CAP")]
     cap: Vec<String>,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// SELinux label
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
     /// Never gain privileges
     #[arg(long)]
     no_new_privs: bool,
@@ -139,6 +145,12 @@ fn process(arguments: &Arguments, state_root: &std::path::Path, log: &Log) -> an
         let mut groups = process.user().additional_gids().clone().unwrap_or_default();
         groups.extend(&arguments.additional_gids);
         process.user_mut().set_additional_gids(Some(groups));
+    }
+    if arguments.apparmor.is_some() {
+        process.set_apparmor_profile(arguments.apparmor.clone());
+    }
+    if arguments.process_label.is_some() {
+        process.set_selinux_label(arguments.process_label.clone());
     }
     if arguments.no_new_privs {
         process.set_no_new_privileges(Some(true));

@@ -55,6 +55,8 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
     let master = created.console_master.take();
     let sized = master.as_ref().map_or(Ok(()), terminal::ready);
     if let Err(error) = sized.and_then(|()| Ok(created.start()?)) {
+        // It may still wait at its gate.
+        let _ = process::signal(created.process(), Signal::KILL);
         let _ = created.wait();
         let _ = created.delete();
         return Err(error);

@@ -149,7 +149,12 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
         (Ok(_), None) => unreachable!("a container that was built has a cgroup"),
         (Err(error), cgroup) => {
             made.cgroup = cgroup;
-            made.clear();
+            let record =
+                if plan.hooks.poststop.is_empty() { None } else { made.folder.read().ok().flatten() };
+            if made.clear() {
+                // What hooks before them made is theirs to undo; that one of them fails changes nothing any more.
+                run_poststop(made.folder.id(), record);
+            }
             Err(error)
         }
     }
@@ -171,6 +176,10 @@ impl Checked {
     fn new(plan: &Plan, request: &mut CreateRequest) -> Result<Checked> {
         let joined = plan.namespaces.open()?;
         refuse_host_changes(plan, &joined)?;
+        if request.as_sibling && !plan.hooks.poststart.is_empty() {
+            let what = "config.json: hooks.poststart under a monitor".to_owned();
+            return Err(Error::Unsupported { what });
+        }
         plan.resources.as_ref().map_or(Ok(()), check_resources)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
         let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
@@ -196,15 +205,15 @@ struct Made {
 
 impl Made {
     /// Removes it again. A failure to do so is not reported over the one that led here; what stays is found by
-    /// `delete --force`.
-    fn clear(&self) {
+    /// `delete --force`, and then this is false.
+    fn clear(&self) -> bool {
         if let Some(cgroup) = &self.cgroup
             && cgroup.kill().and_then(|()| cgroup.remove(PATIENCE)).is_err()
         {
             // The record has to stay, for it names the cgroup.
-            return;
+            return false;
         }
-        let _ = self.folder.remove();
+        self.folder.remove().is_ok()
     }
 }
 
@@ -239,9 +248,6 @@ fn build(
     };
     let (flags, create_later) = clone_flags(plan);
     let state = State::of(&request.id, record.clone(), Status::Creating);
-    if request.as_sibling && !plan.hooks.poststart.is_empty() {
-        return Err(Error::Unsupported { what: "config.json: hooks.poststart under a monitor".to_owned() });
-    }
     let mut child = ContainerChild {
         plan,
         process: PreparedProcess {
@@ -279,6 +285,13 @@ fn build(
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
     }
     fault::point(11)?;
+    if plan.hooks.see_root() || agent.is_some() {
+        // That may take long, and who ends us meanwhile is to find the child.
+        record.pid = launched.pid;
+        record.start_time = process::stat(launched.pid)?.map_or(0, |stat| stat.start_time);
+        record.half_made = true;
+        folder.write(&record)?;
+    }
     let ready = launched.wait_ready_with(&mut |pid, awaited| {
         let state = State { pid, ..state.clone() };
         match (awaited, &agent) {
@@ -293,6 +306,7 @@ fn build(
         let gone = Error::Vanished { stage: "its set-up" };
         record.pid = ready.pid;
         record.start_time = process::stat(ready.pid)?.ok_or(gone)?.start_time;
+        record.half_made = false;
         record.freezer = cgroup.freezer_file();
         record.clamped.clone_from(&clamped);
         folder.write(&record)?;

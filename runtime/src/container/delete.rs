@@ -23,7 +23,16 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<Vec<HookFailure
         Err(error) if force && error.kind() == Kind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
-    let _lock = folder.lock()?;
+    let _lock = match folder.try_lock()? {
+        Some(lock) => lock,
+        None => {
+            if force {
+                // Whoever has it may wait for the container itself, as a start does for a hook in it.
+                kill_first(&folder)?;
+            }
+            folder.lock()?
+        }
+    };
     let record = folder.read()?;
     let observed = observe(&folder, record.as_ref())?;
     if !force && !observed.status.can_delete() {
@@ -80,6 +89,14 @@ pub(super) fn run_poststop(id: &Id, record: Option<Record>) -> Vec<HookFailure> 
     hooks::each(Point::Poststop, &hooks, &state, surroundings).collect()
 }
 
+fn kill_first(folder: &Folder) -> Result<()> {
+    let record = folder.read()?;
+    match observe(folder, record.as_ref())?.process {
+        Some(first) => process::signal(first.as_fd(), Signal::KILL).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Kills a process and waits until it is gone, which for one in an uninterruptible call may be long.
 fn end(first: &OwnedFd) -> Result<()> {
     process::signal(first.as_fd(), Signal::KILL)?;
@@ -100,7 +117,7 @@ fn remove_cgroup(record: &Record) -> Result<()> {
     let cgroup = cgroup_of(record)?;
     // A creation that was stopped may have stopped before it made the cgroup, which then is somebody else's. Its
     // own process, if there was one, ended with its creator.
-    if record.pid > 0 {
+    if record.pid > 0 && record.is_of_this_boot()? {
         cgroup.kill()?;
     }
     Ok(cgroup.remove(PATIENCE)?)

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::pause::cgroup_of;
-use super::record::{Folder, observe};
+use super::record::{Folder, Record, observe};
 use super::{Id, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
     let refuse = || Error::State { id: id.to_string(), verb: "kill", status: observed.status };
     match (target, &record, &observed.process) {
         // The others would go on without the first, and nobody could reach them any more.
-        (_, Some(record), _) if signal == Signal::KILL && record.shares_pids && record.pid > 0 => {
+        (_, Some(record), _) if signal == Signal::KILL && record.shares_pids && ours(record)? => {
             let cgroup = cgroup_of(record)?;
             if observed.process.is_none() && cgroup.processes()?.is_empty() {
                 return Err(refuse());
@@ -36,7 +36,7 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
         }
         // What a container leaves behind in a shared PID namespace outlives its first process.
         // Before there is one the cgroup that the record names may be somebody else's.
-        (Target::All, Some(record), _) if record.pid > 0 => {
+        (Target::All, Some(record), _) if ours(record)? => {
             let cgroup = cgroup_of(record)?;
             if signal == Signal::KILL {
                 cgroup.kill()?
@@ -59,6 +59,11 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
         }
         _ => Err(refuse()),
     }
+}
+
+/// Is the cgroup that the record names this container's?
+fn ours(record: &Record) -> Result<bool> {
+    Ok(record.pid > 0 && record.is_of_this_boot()?)
 }
 
 /// Named signals go through the cgroup, which freezes it meanwhile; it has no names for real-time ones.

@@ -39,6 +39,9 @@ pub struct Record {
     pub rootfs: PathBuf,
     /// Its cgroup, as absolute path in every hierarchy.
     pub cgroup: String,
+    /// Its creator has not finished: it runs hooks, or waits for somebody who answers the filter's calls.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub half_made: bool,
     /// It has no PID namespace of its own: its processes do not end with the first.
     #[serde(default)]
     pub shares_pids: bool,
@@ -113,16 +116,28 @@ impl Folder {
 
     /// Keeps other verbs away while this one changes the container; released when dropped.
     pub fn lock(&self) -> Result<OwnedFd> {
-        let fail = || self.path.to_string_lossy().into_owned();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder =
-            rustix::fs::openat(CWD, &self.path, flags, Mode::empty()).map_err(|errno| match errno {
-                Errno::NOENT => Error::ContainerMissing { id: self.id.to_string() },
-                errno => Error::system("open", fail())(errno),
-            })?;
+        let folder = self.open_for_lock()?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&folder, FlockOperation::LockExclusive))
-            .map_err(Error::system("lock", fail()))?;
+            .map_err(Error::system("lock", self.path.to_string_lossy()))?;
         Ok(folder)
+    }
+
+    /// As [`Folder::lock`], without waiting; `None` while another verb has it.
+    pub fn try_lock(&self) -> Result<Option<OwnedFd>> {
+        let folder = self.open_for_lock()?;
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(folder)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(Error::system("lock", self.path.to_string_lossy())(errno)),
+        }
+    }
+
+    fn open_for_lock(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, &self.path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Error::ContainerMissing { id: self.id.to_string() },
+            errno => Error::system("open", self.path.to_string_lossy())(errno),
+        })
     }
 
     /// Writes the record so that a reader finds the old or the new one.
@@ -201,6 +216,7 @@ impl Record {
             bundle,
             rootfs: plan.root.path.clone(),
             cgroup,
+            half_made: false,
             shares_pids: !plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
             freezer: None,
             created: super::timestamp::now(),
@@ -215,6 +231,13 @@ impl Record {
             annotations: BTreeMap::new(),
             clamped: Vec::new(),
         })
+    }
+}
+
+impl Record {
+    /// Was it written since the machine started? If not, its pid and its cgroup are somebody else's, if anybody's.
+    pub fn is_of_this_boot(&self) -> Result<bool> {
+        Ok(self.boot == process::boot_id()?)
     }
 }
 
@@ -236,6 +259,7 @@ pub fn observe(folder: &Folder, record: Option<&Record>) -> Result<Observed> {
         if record.boot == process::boot_id()? { process::open(record.pid, record.start_time)? } else { None };
     let status = match &process {
         None => Status::Stopped,
+        Some(_) if record.half_made => Status::Creating,
         Some(_) if record.freezer.as_deref().is_some_and(is_frozen) => Status::Paused,
         // While it waits it holds the reading end too; once it executed the command nobody does.
         Some(_) if folder.open_gate(OFlags::WRONLY)?.is_some() => Status::Created,
@@ -255,6 +279,7 @@ mod tests {
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
             cgroup: "/hull/x".to_owned(),
+            half_made: false,
             shares_pids: false,
             freezer: None,
             created: "2026-01-01T00:00:00Z".to_owned(),

@@ -22,7 +22,7 @@ const GO: &[u8] = b"s";
 pub fn start(state_root: &Path, id: &Id) -> Result<()> {
     let folder = Folder::open(state_root, id)?;
     // Two at once would both find it created.
-    let _lock = folder.lock()?;
+    let lock = folder.lock()?;
     let observed = observe(&folder, folder.read()?.as_ref())?;
     let refuse = |status| Error::State { id: id.to_string(), verb: "start", status };
     if !observed.status.can_start() {
@@ -40,7 +40,11 @@ pub fn start(state_root: &Path, id: &Id) -> Result<()> {
     match rustix::io::read(&answer, &mut message) {
         // Executed: its end of the gate closed by itself.
         Ok(0) | Err(Errno::AGAIN) => match observed.process {
-            Some(first) => run_poststart(&folder, &first),
+            Some(first) => {
+                // It runs by now, and a hook may want to do something with it.
+                drop(lock);
+                run_poststart(&folder, &first)
+            }
             None => Ok(()),
         },
         Ok(length) if &message[..length] == GO => Err(Error::Vanished { stage: "its start" }),

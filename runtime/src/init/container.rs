@@ -170,7 +170,8 @@ impl ContainerChild<'_> {
         let own = &self.plan.hooks.create_container;
         if !own.is_empty() {
             let state = self.state.seen_from_inside(Status::Creating);
-            // As with runc; programs that prepare a root rely on it.
+            // In the root, as with runc: programs that prepare one rely on it. Their variables are the caller's and never
+            // the image's, so that the loader of a program of the host takes nothing from there (CVE-2025-23266).
             let directory = Some(&*self.plan.root.path);
             let surroundings = Surroundings { directory, environment: None };
             hooks::run(Point::CreateContainer, own, &state, surroundings).map_err(Failure::Hook)?;

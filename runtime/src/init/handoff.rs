@@ -237,6 +237,10 @@ impl PreparedProcess<'_> {
             end_when_asked();
             wait_at(fifo)?;
         }
+        // Before the hooks in the container, whose programs are to have the label as well: a child inherits it.
+        for label in labels {
+            label.write().map_err(StepFailure::of(Step::Label, format!("the label {:?}", label.text())))?;
+        }
         if let Some(StartHooks { hooks, state }) = &self.start_hooks {
             // What they run is in the container, and the filter is for all that is.
             self.load_last_filter(channel)?;
@@ -247,9 +251,6 @@ impl PreparedProcess<'_> {
             let surroundings = Surroundings { environment: Some(&variables), directory: None };
             let state = state.seen_from_inside(Status::Created);
             hooks::run(Point::StartContainer, hooks, &state, surroundings).map_err(Failure::Hook)?;
-        }
-        for label in labels {
-            label.write().map_err(StepFailure::of(Step::Label, format!("the label {:?}", label.text())))?;
         }
         self.execute(channel, found)
     }

@@ -14,15 +14,17 @@ use crate::sys::clone::{Cloned, clone3, exit_now};
 /// A user namespace with the ids of `map`. Nobody is in it: it lives as long as the descriptor and the mounts made with it.
 pub(super) fn namespace(map: &IdMap) -> Result<OwnedFd> {
     let flags = CloneFlags::CLONE_NEWUSER.bits();
+    let parent = Some(rustix::process::getpid());
     match clone3(flags, None).map_err(Error::system("create", "a user namespace for an id-mapped mount"))? {
         Cloned::Child => {
             // Ends with its parent, if that is killed before it kills.
             let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            // Or has ended already, in that moment.
+            if rustix::process::getppid() != parent {
+                exit_now(0);
+            }
             loop {
                 let _ = rustix::event::poll(&mut [], None);
-                if rustix::process::getppid().is_none_or(rustix::process::Pid::is_init) {
-                    exit_now(0);
-                }
             }
         }
         Cloned::Parent { pid, pidfd } => {

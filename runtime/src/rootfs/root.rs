@@ -5,7 +5,9 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+};
 
 use crate::init::{Step, StepFailure};
 use crate::spec::plan::{Propagation, RootPlan};
@@ -112,14 +114,58 @@ fn unmount_kernels() -> Result<(), Errno> {
         let kernels = matches!(after.split(' ').next()?, "proc" | "sysfs");
         before.split(' ').nth(4).filter(|_| kernels)
     });
-    for place in places {
-        match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+    for place in places.map(unescape) {
+        // What is shared with the host would go there as well.
+        match rustix::mount::mount_change(
+            &place,
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        ) {
             // It went with one above it, or is below our own root, which this process does not see yet.
-            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(Errno::INVAL | Errno::NOENT) => continue,
+            other => other?,
+        }
+        match rustix::mount::unmount(&place, UnmountFlags::DETACH) {
+            Ok(()) => {}
+            // A user namespace cannot take it away, but cover it.
+            Err(Errno::INVAL | Errno::PERM) => cover(&place)?,
             Err(errno) => return Err(errno),
         }
     }
     Ok(())
+}
+
+/// An empty folder over a place.
+fn cover(place: &[u8]) -> Result<(), Errno> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let empty = rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )?;
+    rustix::mount::move_mount(&empty, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// A path of mountinfo, which writes white space and backslashes as three octal digits (proc_pid_mountinfo(5)).
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| byte == b'\\') {
+            Some(value) => {
+                bytes.push(value);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    bytes
 }
 
 fn old_root() -> Result<OwnedFd, Errno> {
@@ -146,5 +192,17 @@ fn isolate(propagation: Propagation) -> Result<(), Errno> {
             rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         }
         _ => rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn paths_of_the_kernel_are_read_as_they_are() {
+        assert_eq!(unescape("/a\\040b\\134c"), b"/a b\\c");
+        assert_eq!(unescape("/a\\9"), b"/a\\9");
+        assert_eq!(unescape(""), b"");
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use rustix::fs::{CWD, FileType, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
@@ -55,8 +55,20 @@ impl Sources {
             binds.push(match &mount.kind {
                 // The child takes it when those before it are made. One with other owners needs rights on the host.
                 MountKind::Bind { inside: Some(_), .. } if mount.id_map.is_none() => None,
-                MountKind::Bind { source, recursive, .. } => {
-                    let tree = clone_tree(&format!("mounts[{index}].source"), source, *recursive)?;
+                MountKind::Bind { source, recursive, inside } => {
+                    let field = format!("mounts[{index}].source");
+                    let tree = match inside {
+                        // Links there are the image's, and mean what they mean in the root.
+                        Some(inside) => {
+                            clone_inside(&plan.root.path, inside, *recursive).map_err(|errno| {
+                                Error::Spec {
+                                    path: field,
+                                    reason: format!("cannot bind {}: {errno}", source.display()),
+                                }
+                            })?
+                        }
+                        None => clone_tree(&field, source, *recursive)?,
+                    };
                     if let Some(map) = &mount.id_map {
                         set_id_map(&tree, map, joined, &mut id_maps)?;
                     }
@@ -146,6 +158,32 @@ fn set_id_map<'a>(
         .map_err(Error::system("map the ids of", "a bind mount (does its file system support that?)"))
 }
 
+/// A place of a root on the host, found as in the root.
+fn clone_inside(root: &Path, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
+    clone_place(root.as_fd(), path, recursive)
+}
+
+fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let place = target::open(root, path, OFlags::PATH)?;
+    // A link of the image to our proc or sysfs: bound from here it would have neither masks nor read-only paths.
+    let kind = rustix::fs::fstatfs(&place)?.f_type as u64;
+    if matches!(kind, PROC_MAGIC | SYSFS_MAGIC) {
+        return Err(Errno::XDEV);
+    }
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(&place, "", flags)
+}
+
+/// `PROC_SUPER_MAGIC` and `SYSFS_MAGIC`.
+const PROC_MAGIC: u64 = 0x9fa0;
+const SYSFS_MAGIC: u64 = 0x6265_6572;
+
 /// A bind of a place in the root: made by the child, who has that root.
 pub(super) fn inside(
     root: BorrowedFd<'_>,
@@ -154,14 +192,7 @@ pub(super) fn inside(
     recursive: bool,
     propagation: Propagation,
 ) -> Result<Bind, Errno> {
-    let place = target::open(root, path, OFlags::PATH)?;
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let tree = rustix::mount::open_tree(&place, "", flags)?;
-    // The kernel itself keeps a user namespace from taking flags away here.
+    let tree = clone_place(root, path, recursive)?;
     set_attributes(&tree, mount, recursive, inherited_propagation(propagation), false)?;
     let directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
     Ok(Bind { mount: tree, directory })

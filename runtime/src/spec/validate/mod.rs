@@ -38,7 +38,14 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     linux::refuse_unsupported(linux)?;
     let namespaces = linux::namespaces(linux)?;
     let (uid_mappings, gid_mappings) = linux::id_mappings(linux, &namespaces)?;
-    let root = root(spec, linux, bundle, root_is_passed)?;
+    let hooks = hooks(spec)?;
+    let mut root = root(spec, linux, bundle, root_is_passed)?;
+    if hooks.see_root() && !root_is_passed {
+        // It is attached there by name, where the last link is not followed and the mount it is on has to be found.
+        root.path = root.path.canonicalize().map_err(|error| {
+            invalid("root.path", format!("cannot follow {}: {error}", root.path.display()))
+        })?;
+    }
     let users = CloneFlags::CLONE_NEWUSER;
     let surroundings = mounts::Surroundings {
         bundle,
@@ -66,7 +73,7 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
         time_offsets: linux::time_offsets(linux, &namespaces)?,
         resources: linux.resources().clone(),
         cgroups_path: linux::cgroups_path(linux)?,
-        hooks: hooks(spec)?,
+        hooks,
         seccomp: linux.seccomp().clone(),
         notes,
         namespaces,

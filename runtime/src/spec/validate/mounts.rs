@@ -1,6 +1,6 @@
 //! The mounts.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 
@@ -35,7 +35,10 @@ pub(super) fn mounts(
         let at = format!("mounts[{index}]");
         let mut plan = plan(&at, mount, around.bundle, notes)?;
         if let MountKind::Bind { source, inside, .. } = &mut plan.kind {
-            *inside = source.strip_prefix(around.root).ok().map(|inside| Path::new("/").join(inside));
+            // A way that leads up again may lead out.
+            let below = source.strip_prefix(around.root).ok();
+            let below = below.filter(|below| !below.components().any(|part| part == Component::ParentDir));
+            *inside = below.map(|below| Path::new("/").join(below));
         }
         plan.id_map = id_map(&at, mount, &plan, around)?;
         plans.push(plan);
