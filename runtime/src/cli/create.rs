@@ -73,7 +73,6 @@ impl Setup {
 pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
     let console = arguments.setup.console_socket.clone().map_or(Console::Absent, Console::Socket);
     let created = container::create(arguments.setup.request(state_root, console, Gate::Shared)?)?;
-    log.clamped(&created.clamped);
-    log.debug(&format!("created {} as process {}", arguments.setup.id, created.pid));
+    log.created(&created);
     Ok(0)
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use runtime::container::now;
+use runtime::container::{Created, now};
 
 use super::output;
 
@@ -63,6 +63,15 @@ impl Log {
         for note in notes {
             self.note("warning", note);
         }
+    }
+
+    /// What was made, for who looks for a fault.
+    pub fn created(&self, created: &Created) {
+        self.clamped(&created.clamped);
+        if let Some(flags) = created.filter_flags {
+            self.debug(&format!("seccomp filter flags: {flags}"));
+        }
+        self.debug(&format!("created process {}", created.pid));
     }
 
     /// A step worth knowing when looking for a fault.

@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
         request.dies_with_creator = true;
     }
     let mut created = container::create(request)?;
-    log.clamped(&created.clamped);
+    log.created(&created);
     let master = created.console_master.take();
     let sized = master.as_ref().map_or(Ok(()), terminal::ready);
     if let Err(error) = sized.and_then(|()| Ok(created.start()?)) {

@@ -27,6 +27,7 @@ use crate::init::{
 use crate::namespaces::{ChildrenIn, ChildrenInNewTime, NEW_TIME, Opened, Visit};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
+use crate::security::seccomp::Program;
 use crate::spec::plan::Plan;
 
 /// A container that is set up and waits to be started.
@@ -40,6 +41,8 @@ pub struct Created {
     pub console_master: Option<OwnedFd>,
     /// What the machine refused and nobody insisted on, in words (rlimits, oom_score_adj, capabilities).
     pub clamped: Vec<String>,
+    /// The `SECCOMP_FILTER_FLAG_*` of its filter, if it has one.
+    pub filter_flags: Option<u32>,
     channel: Option<ParentEnd>,
     folder: Folder,
     cgroup: Cgroup,
@@ -126,6 +129,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     let mut plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
     plan.notes.extend(notes);
     let checked = Checked::new(&plan, &mut request)?;
+    let filter_flags = checked.prepared.filter.as_ref().map(Program::flags);
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
     let built = fault::point(3).and_then(|()| {
@@ -140,6 +144,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
             pidfd: built.ready.pidfd,
             console_master: built.console_master,
             clamped: built.clamped,
+            filter_flags,
             channel: built.held.then_some(built.ready.channel),
             has_later_hooks: !plan.hooks.poststart.is_empty() || !plan.hooks.poststop.is_empty(),
             dies_with_first: plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),

@@ -45,7 +45,7 @@ impl Sources {
         };
         // pivot_root takes no shared mount. One that shall be shared becomes so after the pivot.
         let attributes =
-            MountAttributes { propagation: inherited.unwrap_or(libc::MS_SLAVE), ..Default::default() };
+            MountAttributes { propagation: inherited.unwrap_or(libc::MS_PRIVATE), ..Default::default() };
         mount_setattr(root.as_fd(), &attributes, inherited.is_some())
             .map_err(Error::system("set the propagation of", plan.root.path.to_string_lossy()))?;
         let mut binds = Vec::with_capacity(plan.mounts.len());

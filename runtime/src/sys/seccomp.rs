@@ -22,7 +22,8 @@ pub struct Instruction {
 const _: () = assert!(size_of::<Instruction>() == 8 && std::mem::offset_of!(Instruction, operand) == 4);
 
 const SET_MODE_FILTER: libc::c_uint = 1;
-const NEW_LISTENER: u32 = 1 << 3;
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+pub const NEW_LISTENER: u32 = 1 << 3;
 
 /// `struct sock_fprog`.
 #[repr(C)]

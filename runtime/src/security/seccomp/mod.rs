@@ -33,7 +33,7 @@ use syscalls::Abi;
 
 use super::Notice;
 use crate::error::Kind;
-use crate::sys::seccomp::{Instruction, is_flag_known, set_filter, set_filter_with_listener};
+use crate::sys::seccomp::{Instruction, NEW_LISTENER, is_flag_known, set_filter, set_filter_with_listener};
 
 const FLAG_TSYNC: u32 = 1 << 0;
 const FLAG_LOG: u32 = 1 << 1;
@@ -157,7 +157,7 @@ impl Program {
 
     /// The `SECCOMP_FILTER_FLAG_*` that it is loaded with.
     pub fn flags(&self) -> u32 {
-        self.flags
+        if self.listened { self.flags | NEW_LISTENER } else { self.flags }
     }
 
     /// The number of instructions.
