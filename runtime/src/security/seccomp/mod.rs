@@ -338,7 +338,8 @@ fn abis(profile: &LinuxSeccomp) -> Vec<Abi> {
 
 fn flags(profile: &LinuxSeccomp) -> u32 {
     let bit = |flag: &Flag| match flag {
-        Flag::SeccompFilterFlagTsync => FLAG_TSYNC,
+        // A process that loads a filter here has one thread: there is nobody to bring along.
+        Flag::SeccompFilterFlagTsync => 0,
         Flag::SeccompFilterFlagLog => FLAG_LOG,
         Flag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
         // Means nothing, and is refused by the kernel, where nobody listens.
