@@ -86,12 +86,20 @@ pub(super) fn cpu(target: &Target<'_>, cpu: &LinuxCpu) -> Result<(), Error> {
     if let Some(shares) = shares(cpu) {
         target.set("cpu.shares", &shares.to_string())?;
     }
+    let runtime = cpu.realtime_runtime().filter(|runtime| *runtime != 0);
+    let set_runtime =
+        || runtime.map_or(Ok(()), |runtime| target.set("cpu.rt_runtime_us", &runtime.to_string()));
     if let Some(period) = cpu.realtime_period().filter(|period| *period != 0) {
-        target.set("cpu.rt_period_us", &period.to_string())?;
+        match target.set("cpu.rt_period_us", &period.to_string()) {
+            // As with the quota below: the old runtime may not fit into the new period.
+            Err(error) if error.errno() == Some(Errno::INVAL) && runtime.is_some() => {
+                set_runtime()?;
+                target.set("cpu.rt_period_us", &period.to_string())?;
+            }
+            other => other?,
+        }
     }
-    if let Some(runtime) = cpu.realtime_runtime().filter(|runtime| *runtime != 0) {
-        target.set("cpu.rt_runtime_us", &runtime.to_string())?;
-    }
+    set_runtime()?;
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let set_quota = || quota.map_or(Ok(()), |quota| target.set("cpu.cfs_quota_us", &quota.to_string()));
     if let Some(period) = cpu.period().filter(|period| *period != 0) {
