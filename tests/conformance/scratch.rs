@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::tests::leaks;
 use anyhow::Context;
 use rustix::mount::{UnmountFlags, unmount};
-use tests::leaks;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroups;
 use crate::folders::folders;
@@ -55,9 +56,20 @@ impl Scratch {
     }
 }
 
+/// Ends the processes whose arguments name a folder: those of containers whose state a case took away itself.
+fn end_processes_of(folder: &Path) {
+    for process in leaks::processes_with(&folder.to_string_lossy()) {
+        if let Some(process) = Pid::from_raw(process) {
+            // Fails only when it has ended by now.
+            let _ = kill_process(process, Signal::KILL);
+        }
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         self.delete_containers();
+        end_processes_of(self.path());
         cgroups::clear();
         // The folder is removed with all that is in it, and must not lead to what somebody mounted there.
         for mount in leaks::mounts_below(self.path()) {
@@ -81,4 +93,24 @@ fn state_folders(folder: &Path, depth: usize) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn what_names_the_folder_goes_with_it() {
+        let scratch = Scratch::new(Path::new("/bin/true")).unwrap();
+        let folder = scratch.path().display().to_string();
+        let mut left = std::process::Command::new("sh")
+            .args(["-c", "read nothing", &folder])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(scratch);
+        assert_eq!(left.wait().unwrap().signal(), Some(9));
+    }
 }
