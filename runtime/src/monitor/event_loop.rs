@@ -22,7 +22,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use super::callers::{CallerId, Callers, PLACES};
 use super::channel::Listener;
@@ -108,9 +107,9 @@ pub(super) type UserTerminal<'a> = Option<BorrowedFd<'a>>;
 #[derive(Debug)]
 pub(super) struct Executed {
     pub(super) caller: CallerId,
-    sequence: u32,
+    pub(super) sequence: u32,
     bound: bool,
-    pid: i32,
+    pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
 }
 
@@ -124,11 +123,11 @@ pub(super) struct Monitor<'a> {
     user_terminal: UserTerminal<'a>,
     pub(super) callers: Callers,
     pub(super) containers: Vec<Option<Container>>,
-    workers: Vec<Option<(Worker, Job)>>,
+    pub(super) workers: Vec<Option<(Worker, Job)>>,
     pub(super) execs: Vec<Executed>,
     scratch: Box<[u8]>,
     /// A child may be waiting to be reaped.
-    has_dead: bool,
+    pub(super) has_dead: bool,
     /// Who asked us to end, once somebody did.
     ending: Option<(CallerId, u32)>,
     /// Since when there has been nothing to do and nobody to do it for.
@@ -307,7 +306,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// A container's channel has something to say: that it executed its command, or why it could not.
-    fn gate_answered(&mut self, place: usize) {
+    pub(super) fn gate_answered(&mut self, place: usize) {
         let Some(Some(container)) = self.containers.get_mut(place) else { return };
         let state = std::mem::replace(&mut container.state, State::Failing);
         let (gate, waiting) = match state {
@@ -623,69 +622,6 @@ impl<'a> Monitor<'a> {
             number => drop(container.signal(process::Signal(number))),
         }
         Ok(())
-    }
-
-    /// Reaps the children that have ended: first processes, executed ones, workers, and orphans that came to us.
-    fn reap(&mut self) -> Result<()> {
-        self.has_dead = false;
-        for place in 0..self.containers.len() {
-            let alive = self.containers[place].as_ref().filter(|container| container.is_alive());
-            if let Some(exit) = alive.map(|container| reap_one(container.pid)).transpose()?.flatten() {
-                self.first_process_ended(place, exit);
-            }
-        }
-        let mut index = 0;
-        while let Some(exec) = self.execs.get(index) {
-            match reap_one(exec.pid)? {
-                Some(exit) => {
-                    let exec = self.execs.swap_remove(index);
-                    self.callers.answer(exec.caller, &Reply::Exited(exit), exec.sequence);
-                }
-                None => index += 1,
-            }
-        }
-        self.reap_unknown()
-    }
-
-    /// Reaps workers and orphans. Not while a worker makes something: its child would be taken for one of them, and how it
-    /// ended would be lost. The worker's result brings us back here.
-    fn reap_unknown(&mut self) -> Result<()> {
-        while !self.workers.iter().flatten().any(|(worker, job)| job.makes() && !worker.is_killed()) {
-            let Some(pid) =
-                crate::sys::process::dead_child().map_err(Error::system("wait for", "processes"))?
-            else {
-                break;
-            };
-            let is_known = self.execs.iter().any(|exec| exec.pid == pid)
-                || self.containers.iter().flatten().any(|it| it.is_alive() && it.pid == pid);
-            if is_known {
-                // It ended since we looked.
-                self.has_dead = true;
-                break;
-            }
-            reap_one(pid)?;
-        }
-        Ok(())
-    }
-
-    fn first_process_ended(&mut self, place: usize, exit: Exit) {
-        // Whether it executed its command has to be known before its end is told.
-        if matches!(self.containers[place].as_ref().map(|it| &it.state), Some(State::Starting(..))) {
-            self.gate_answered(place);
-        }
-        if let Some(container) = &mut self.containers[place] {
-            container.ended(exit);
-        }
-    }
-}
-
-/// Reaps one child that has ended.
-fn reap_one(pid: i32) -> Result<Option<Exit>> {
-    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
-    match rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-        Ok(status) => Ok(status.as_ref().map(process::exit_of)),
-        Err(Errno::CHILD | Errno::INTR) => Ok(None),
-        Err(errno) => Err(Error::system("wait for", "the container's processes")(errno)),
     }
 }
 

@@ -21,6 +21,7 @@ mod jobs;
 pub mod log;
 pub mod output;
 pub mod protocol;
+mod reaping;
 mod removal;
 mod requests;
 pub mod status_record;
