@@ -20,7 +20,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub fn clear() {
     let roots = folders(Path::new("/sys/fs/cgroup"));
     let own = roots.iter().flat_map(|root| NAMES.map(|name| root.join(name)));
-    let mut cgroups: Vec<PathBuf> = own.filter(|folder| folder.is_dir()).flat_map(with_all_below).collect();
+    remove(own.filter(|folder| folder.is_dir()).flat_map(with_all_below).collect());
+}
+
+/// The cgroups in which roci puts a container without a path of its own, of the container that a process is in.
+pub fn of_container(process: i32) -> Vec<PathBuf> {
+    let list = std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+    let paths = list.lines().filter_map(|line| line.splitn(3, ':').nth(2)?.strip_prefix("/hull/"));
+    let Some(path) = paths.into_iter().next() else { return Vec::new() };
+    let own = |root: PathBuf| root.join("hull").join(path);
+    folders(Path::new("/sys/fs/cgroup")).into_iter().map(own).filter(|folder| folder.is_dir()).collect()
+}
+
+/// Kills what is in these cgroups, and removes them.
+pub fn remove(mut cgroups: Vec<PathBuf>) {
     let until = Instant::now() + PATIENCE;
     while !cgroups.is_empty() && Instant::now() < until {
         cgroups.iter().for_each(|cgroup| kill(cgroup));

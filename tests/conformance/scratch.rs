@@ -56,13 +56,16 @@ impl Scratch {
     }
 }
 
-/// Ends the processes whose arguments name a folder: those of containers whose state a case took away itself.
+/// Ends the processes whose arguments name a folder, with their cgroups: those of containers whose state a case took away
+/// itself, so that no runtime knows them any more.
 fn end_processes_of(folder: &Path) {
     for process in leaks::processes_with(&folder.to_string_lossy()) {
+        let cgroups = cgroups::of_container(process);
         if let Some(process) = Pid::from_raw(process) {
             // Fails only when it has ended by now.
             let _ = kill_process(process, Signal::KILL);
         }
+        cgroups::remove(cgroups);
     }
 }
 

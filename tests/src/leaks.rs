@@ -96,6 +96,18 @@ pub fn processes_with(text: &str) -> Vec<i32> {
         .collect()
 }
 
+/// Removes the cgroups that all containers share, where nothing is in them. They stay when the last container goes, for the
+/// next; a machine that was only tested is to be as it was.
+pub fn remove_unused_shared_cgroups() {
+    let mounts = read("/proc/self/mountinfo");
+    for hierarchy in mounts.lines().filter(|line| line.contains(" - cgroup")).map(mount_point) {
+        for shared in SHARED_CGROUPS.iter().rev() {
+            // Refused where something is in it.
+            let _ = fs::remove_dir(hierarchy.join(&shared[1..]));
+        }
+    }
+}
+
 /// Removes a link of a test, if it is there.
 pub fn remove_link(name: &str) {
     if Path::new("/sys/class/net").join(name).exists() {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tests::leaks::Snapshot;
+use tests::leaks::{Snapshot, remove_unused_shared_cgroups};
 
 /// How long what ends on its own may take.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -27,6 +27,7 @@ fn after(file: &Path) -> anyhow::Result<()> {
     loop {
         let leaked = Snapshot::take().since(&before);
         if leaked.is_empty() {
+            remove_unused_shared_cgroups();
             println!("leak check: nothing left behind");
             return Ok(());
         }
