@@ -288,16 +288,20 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::container) fn container() -> Container {
-        let parts = Parts {
+    fn parts(broken: Option<Broken>) -> Parts {
+        Parts {
             id: "c".repeat(64),
             config: ContainerConfig::default(),
             image: ImageUse::default(),
             created_at: 1,
             log_path: None,
             stop_signal: 15,
-            broken: None,
-        };
+            broken,
+        }
+    }
+
+    pub(in crate::container) fn container() -> Container {
+        let parts = parts(None);
         let pod = Pod::new("a".repeat(64), PodSandboxConfig::default(), 1);
         Container::new(parts, &pod, LinuxContainerUser::default()).unwrap()
     }
@@ -310,15 +314,7 @@ pub(super) mod tests {
     fn a_command_that_cannot_run_is_remembered_on_disk() {
         let pod = Pod::new("a".repeat(64), PodSandboxConfig::default(), 1);
         let reason = "no such program".to_owned();
-        let parts = Parts {
-            id: "c".repeat(64),
-            config: ContainerConfig::default(),
-            image: ImageUse::default(),
-            created_at: 1,
-            log_path: None,
-            stop_signal: 15,
-            broken: Some(Broken { code: 127, reason }),
-        };
+        let parts = parts(Some(Broken { code: 127, reason }));
         let record = Container::record(&parts, &pod, Digest::of(b"x"), &[]).unwrap();
         let cri = record.cri.clone().unwrap();
         let read = Container::from_record(record, cri, &pod, LinuxContainerUser::default()).unwrap();

@@ -176,12 +176,6 @@ impl Cgroup {
         self.places.iter().try_for_each(|place| place.join(process))
     }
 
-    /// Moves a process into the v2 cgroup alone: for a child that could not be born there.
-    pub fn join_version2(&self, process: i32) -> Result<(), Error> {
-        let version2 = |place: &&Place| *place.hierarchy.kind() == Kind::V2;
-        self.places.iter().filter(version2).try_for_each(|place| place.join(process))
-    }
-
     /// True if the v2 hierarchy has the controller; on a hybrid machine it is handed down to us now.
     pub(super) fn has_version2_controller(&self, name: &str) -> Result<bool, Error> {
         let Some(place) = self.places.iter().find(|place| *place.hierarchy.kind() == Kind::V2) else {

@@ -125,7 +125,7 @@ fn apply(options: &mut MountOptions, word: &str) -> Result<(), String> {
         return Ok(());
     }
     match word {
-        "defaults" | "rw" | "async" | "loud" | "nomand" | "nolazytime" | "noiversion" => {}
+        "defaults" | "async" | "loud" | "nomand" | "nolazytime" | "noiversion" => {}
         "bind" => options.bind = Some(options.bind.unwrap_or(false)),
         "rbind" => options.bind = Some(true),
         "sync" | "dirsync" | "mand" | "lazytime" | "iversion" | "silent" => {
