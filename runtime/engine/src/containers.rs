@@ -214,17 +214,48 @@ pub fn network_file(folder: &Path) -> PathBuf {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
     use image::digest::Digest;
     use runtime::network::PortMapping;
 
     use super::*;
     use crate::record::CriContainer;
 
-    pub(crate) fn containers() -> (tempfile::TempDir, Containers) {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::open(&root.path().join("root")).unwrap();
-        let containers = Containers::new(&store, &root.path().join("state"));
-        (root, containers)
+    /// Between fork and exec a child has copies of all locks of this process: who starts one has it to himself.
+    static ALONE: RwLock<()> = RwLock::new(());
+
+    /// The folder of a test, and its permission to have locks, or to start processes.
+    pub(crate) struct Root<T> {
+        folder: tempfile::TempDir,
+        _permission: T,
+    }
+
+    impl<T> Root<T> {
+        pub(crate) fn path(&self) -> &Path {
+            self.folder.path()
+        }
+    }
+
+    /// Waits until nobody starts a process.
+    pub(crate) fn with_locks() -> RwLockReadGuard<'static, ()> {
+        ALONE.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn containers() -> (Root<RwLockReadGuard<'static, ()>>, Containers) {
+        containers_with(with_locks())
+    }
+
+    /// As [`containers`], for a test that starts processes.
+    pub(crate) fn containers_alone() -> (Root<RwLockWriteGuard<'static, ()>>, Containers) {
+        containers_with(ALONE.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn containers_with<T>(permission: T) -> (Root<T>, Containers) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("root")).unwrap();
+        let containers = Containers::new(&store, &folder.path().join("state"));
+        (Root { folder, _permission: permission }, containers)
     }
 
     pub(crate) fn record(digit: &str) -> Record {

@@ -190,24 +190,12 @@ impl Pods {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
-
-    /// Waits for what a copy of a lock keeps away: another test of this process that is between fork and exec has one.
-    fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
-        let ends = Instant::now() + Duration::from_secs(10);
-        loop {
-            match look() {
-                Some(found) => return found,
-                None => assert!(Instant::now() < ends, "it never came true"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
+    use crate::containers::tests::with_locks;
 
     #[test]
     fn a_pod_is_found_again() {
+        let _permission = with_locks();
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(&root.path().join("root")).unwrap();
         let pods = Pods::new(&store).unwrap();
@@ -220,8 +208,8 @@ mod tests {
         assert!(matches!(pods.hold(&id), Err(Error::Running { .. })));
         assert_eq!(pods.state(&id).unwrap(), State::Created);
         drop(held);
-        assert_eq!(eventually(|| Some(pods.dead().unwrap()).filter(|dead| !dead.is_empty())).len(), 1);
-        pods.remove(eventually(|| pods.hold(&id).ok())).unwrap();
+        assert_eq!(pods.dead().unwrap().len(), 1);
+        pods.remove(pods.hold(&id).unwrap()).unwrap();
         assert_eq!(pods.record(&id).unwrap(), None);
         assert!(pods.create(&record).is_ok());
     }

@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::State;
-    use crate::containers::tests::{containers, record};
+    use crate::containers::tests::{containers, containers_alone, record};
     use crate::record::VERSION;
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_network_that_cannot_be_released_costs_one_verb_its_time_and_not_all() {
         for remove in [false, true] {
-            let (root, containers) = containers();
+            let (root, containers) = containers_alone();
             let record = Record { remove, ..record("a") };
             let held = containers.create(&record).unwrap();
             StatusRecord::running(1).unwrap().write(&held.path).unwrap();
