@@ -327,6 +327,60 @@ fn a_cgroup_in_use_is_nobody_elses() {
     assert_eq!(first.status(), "running");
 }
 
+/// How a container came to the cgroup path of one that has ended.
+#[derive(Clone, Copy, PartialEq)]
+enum Takeover {
+    SameFolder,
+    NewFolder,
+    /// By somebody who leaves no mark.
+    Stranger,
+}
+
+#[test]
+fn a_cgroup_that_was_taken_over_is_neither_killed_nor_removed() {
+    for how in [Takeover::SameFolder, Takeover::NewFolder, Takeover::Stranger] {
+        // Without a PID namespace its verbs reach for what it left in its cgroup.
+        let mut first = Bundle::new(&["true"]);
+        first.config["linux"]["namespaces"].as_array_mut().unwrap().remove(0);
+        first.start();
+        first.wait_status("stopped");
+        if how != Takeover::SameFolder {
+            first.cgroups().into_iter().for_each(|folder| fs::remove_dir(folder).unwrap());
+        }
+        let mut second = Bundle::new(&["sleep", "1000"]);
+        let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        if how == Takeover::Stranger {
+            let path = first.config["linux"]["cgroupsPath"].as_str().unwrap();
+            for root in common::cgroup_roots().iter().filter(|root| root.join("cgroup.procs").exists()) {
+                // A cpuset takes nobody before it has its processors.
+                if !root.ends_with("cpuset") {
+                    fs::create_dir_all(root.join(&path[1..])).unwrap();
+                    let members = root.join(&path[1..]).join("cgroup.procs");
+                    fs::write(members, stranger.id().to_string()).unwrap();
+                }
+            }
+        } else {
+            second.set("/linux/cgroupsPath", first.config["linux"]["cgroupsPath"].clone());
+            second.start();
+        }
+        let id = &first.id;
+        first.verb(&["kill", id, "KILL"]).failed(1, "container not running");
+        first.verb(&["kill", "--all", id, "TERM"]).failed(1, "container not running");
+        assert_eq!(first.verb(&["ps", "--format", "json", id]).succeeded().out.trim(), "[]");
+        let folders = first.cgroups();
+        first.verb(&["delete", id]).succeeded();
+        assert_eq!(first.cgroups(), folders);
+        assert!(stranger.try_wait().unwrap().is_none());
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        if how != Takeover::Stranger {
+            assert_eq!(second.status(), "running");
+            second.verb(&["delete", "--force", &second.id]).succeeded();
+            first.assert_nothing_left();
+        }
+    }
+}
+
 #[test]
 fn a_paused_container_stands_still_and_goes_on() {
     let mut bundle = Bundle::new(&["true"]);

@@ -20,6 +20,7 @@ mod group;
 mod kill;
 mod mounts;
 mod oom;
+mod owner;
 mod path;
 mod remove;
 mod settings;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sched::CloneFlags;
 
+use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
 use super::delete::run_poststop;
 use super::listener::Agent;
@@ -106,11 +107,17 @@ impl Created {
 
     /// Removes a container whose first process has ended, as [`super::delete`] does, without looking for it again.
     pub fn delete(self) -> Result<Vec<HookFailure>> {
-        if !self.dies_with_first {
-            self.cgroup.kill()?;
+        let record = if self.has_later_hooks || !self.dies_with_first { self.folder.read()? } else { None };
+        match &record {
+            // Others may live on in it, if it was not taken over since.
+            Some(record) if !self.dies_with_first => {
+                if let Some(own) = cgroup::if_own(self.folder.id(), record)? {
+                    own.kill()?;
+                    own.remove(PATIENCE)?;
+                }
+            }
+            _ => self.cgroup.remove(PATIENCE)?,
         }
-        self.cgroup.remove(PATIENCE)?;
-        let record = if self.has_later_hooks { self.folder.read()? } else { None };
         self.folder.remove()?;
         Ok(run_poststop(self.folder.id(), record))
     }
@@ -245,6 +252,7 @@ fn build(
     folder.write(&record)?;
     fault::point(4)?;
     let cgroup = made.cgroup.insert(Cgroup::create(&hierarchies, &cgroup_path)?);
+    record.cgroup_marked = cgroup.mark(&cgroup::mark(&request.id, &record));
     fault::point(5)?;
     let entrance = cgroup.entrance()?;
     let gate = match request.gate {

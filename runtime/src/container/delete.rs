@@ -6,9 +6,9 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use super::cgroup;
 use super::create::PATIENCE;
 use super::list::ids;
-use super::pause::cgroup_of;
 use super::record::{Folder, Record, observe};
 use super::{Id, State, Status};
 use crate::error::{Error, Kind, Result};
@@ -42,7 +42,7 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<Vec<HookFailure
     let mut failures = Vec::new();
     // No signal reaches into the freezer, so a paused container goes by its cgroup, which lets go of the dying.
     if let Some(record) = record.as_ref().filter(|_| observed.status == Status::Paused) {
-        failures.extend(cgroup_of(record).and_then(|cgroup| Ok(cgroup.kill()?)).err());
+        failures.extend(cgroup::of_living(record).and_then(|cgroup| Ok(cgroup.kill()?)).err());
     }
     if let Some(first) = &observed.process {
         failures.extend(end(first).err());
@@ -50,7 +50,7 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<Vec<HookFailure
     fault::point(26)?;
     let cleared = match &record {
         // Undoing goes on: a cgroup that cannot be removed must not keep the process alive, nor the other way.
-        Some(record) => remove_cgroup(record),
+        Some(record) => remove_cgroup(id, record),
         None => Ok(()),
     };
     fault::point(27)?;
@@ -113,8 +113,9 @@ fn end(first: &OwnedFd) -> Result<()> {
     }
 }
 
-fn remove_cgroup(record: &Record) -> Result<()> {
-    let cgroup = cgroup_of(record)?;
+fn remove_cgroup(id: &Id, record: &Record) -> Result<()> {
+    // What another container has by now is neither killed nor removed.
+    let Some(cgroup) = cgroup::if_own(id, record)? else { return Ok(()) };
     // A creation that was stopped may have stopped before it made the cgroup, which then is somebody else's. Its
     // own process, if there was one, ended with its creator.
     if record.pid > 0 && record.is_of_this_boot()? {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
+use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
 use super::listener::Agent;
-use super::pause::cgroup_of;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, observe};
 use super::request::{Console, Stdio};
@@ -107,7 +107,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     let agent = Agent::open(profile, prepared.filter.as_ref())?;
     let console = Receiver::open(&console, plan.terminal)?;
     let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
-    let cgroup = cgroup_of(&record)?;
+    let cgroup = cgroup::of_living(&record)?;
     let entrance = cgroup.entrance_below(&request.cgroups)?;
     fault::point(22)?;
     let mut child = EnteringChild {

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::pause::cgroup_of;
+use super::cgroup;
 use super::record::{Folder, Record, observe};
 use super::{Id, Status};
 use crate::cgroup::Cgroup;
@@ -25,19 +25,21 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
     let record = folder.read()?;
     let observed = observe(&folder, record.as_ref())?;
     let refuse = || Error::State { id: id.to_string(), verb: "kill", status: observed.status };
-    match (target, &record, &observed.process) {
-        // The others would go on without the first, and nobody could reach them any more.
-        (_, Some(record), _) if signal == Signal::KILL && record.shares_pids && ours(record)? => {
-            let cgroup = cgroup_of(record)?;
+    // The others would go on without the first, and nobody could reach them any more.
+    let kills_others = signal == Signal::KILL && record.as_ref().is_some_and(|record| record.shares_pids);
+    let cgroup = match &record {
+        Some(record) if kills_others || target == Target::All => own_cgroup(id, record)?,
+        _ => None,
+    };
+    match (target, cgroup, &observed.process) {
+        (_, Some(cgroup), _) if kills_others => {
             if observed.process.is_none() && cgroup.processes()?.is_empty() {
                 return Err(refuse());
             }
             Ok(cgroup.kill()?)
         }
         // What a container leaves behind in a shared PID namespace outlives its first process.
-        // Before there is one the cgroup that the record names may be somebody else's.
-        (Target::All, Some(record), _) if ours(record)? => {
-            let cgroup = cgroup_of(record)?;
+        (Target::All, Some(cgroup), _) => {
             if signal == Signal::KILL {
                 cgroup.kill()?
             } else {
@@ -45,14 +47,14 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
             }
             Ok(())
         }
-        (Target::First, record, Some(first)) if observed.status.can_kill() => {
+        (Target::First, _, Some(first)) if observed.status.can_kill() => {
             if !process::signal(first.as_fd(), signal)? {
                 return Err(refuse());
             }
-            match record {
+            match &record {
                 // It cannot die in the freezer.
                 Some(record) if signal == Signal::KILL && observed.status == Status::Paused => {
-                    Ok(cgroup_of(record)?.thaw()?)
+                    Ok(cgroup::of_living(record)?.thaw()?)
                 }
                 _ => Ok(()),
             }
@@ -61,9 +63,10 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
     }
 }
 
-/// Is the cgroup that the record names this container's?
-fn ours(record: &Record) -> Result<bool> {
-    Ok(record.pid > 0 && record.is_of_this_boot()?)
+/// The cgroup that the record names, if it is this container's: before it had a process, after a boot, or when it was
+/// taken over, it may be somebody else's.
+fn own_cgroup(id: &Id, record: &Record) -> Result<Option<Cgroup>> {
+    if record.pid > 0 && record.is_of_this_boot()? { cgroup::if_own(id, record) } else { Ok(None) }
 }
 
 /// Named signals go through the cgroup, which freezes it meanwhile; it has no names for real-time ones.

@@ -11,6 +11,7 @@
 //!   a crash at any point;
 //! - the state of a container is observed, not remembered ([`Status`]).
 
+mod cgroup;
 mod console;
 mod create;
 mod delete;

@@ -45,6 +45,9 @@ pub struct Record {
     /// It has no PID namespace of its own: its processes do not end with the first.
     #[serde(default)]
     pub shares_pids: bool,
+    /// That cgroup bears this container's mark. Not known before its process, nor on a machine without such marks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cgroup_marked: bool,
     /// The file that says whether that cgroup is frozen; not known before its process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freezer: Option<PathBuf>,
@@ -218,6 +221,7 @@ impl Record {
             cgroup,
             half_made: false,
             shares_pids: !plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
+            cgroup_marked: false,
             freezer: None,
             created: super::timestamp::now(),
             boot: process::boot_id()?,
@@ -281,6 +285,7 @@ mod tests {
             cgroup: "/hull/x".to_owned(),
             half_made: false,
             shares_pids: false,
+            cgroup_marked: false,
             freezer: None,
             created: "2026-01-01T00:00:00Z".to_owned(),
             boot: process::boot_id().unwrap(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::pause::{cgroup_of, in_state};
+use super::cgroup;
 use super::record::{Folder, observe};
 use super::{Id, Status};
 use crate::cgroup::{Cgroup, OomWatch, Stats};
@@ -14,8 +14,13 @@ use crate::error::{Error, Result};
 
 /// The processes of a container, in the numbers of the caller's PID namespace, sorted.
 pub fn processes(state_root: &Path, id: &Id) -> Result<Vec<i32>> {
-    let allowed = |status| status != Status::Creating;
-    Ok(in_state(state_root, id, "ps", allowed)?.processes()?)
+    let folder = Folder::open(state_root, id)?;
+    let record = folder.read()?;
+    let status = observe(&folder, record.as_ref())?.status;
+    match record.filter(|_| status != Status::Creating) {
+        Some(record) => Ok(cgroup::if_own(id, &record)?.map_or(Ok(Vec::new()), |own| own.processes())?),
+        None => Err(Error::State { id: id.to_string(), verb: "ps", status }),
+    }
 }
 
 /// A container that is being watched.
@@ -46,7 +51,7 @@ impl Watched {
         let (Some(record), Some(first)) = (record, observed.process) else {
             return Err(Error::State { id: id.to_string(), verb: "events", status: observed.status });
         };
-        let cgroup = cgroup_of(&record)?;
+        let cgroup = cgroup::of_living(&record)?;
         Ok(Watched { first, oom: cgroup.watch_oom()?, cgroup })
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::LinuxResources;
 
-use super::pause::in_state;
+use super::cgroup::in_state;
 use super::{Id, Status};
 use crate::error::Result;
 

@@ -198,7 +198,7 @@ const APPLETS: [&str; 30] = [
 ];
 
 /// Roots of the cgroup hierarchies.
-fn cgroup_roots() -> Vec<PathBuf> {
+pub fn cgroup_roots() -> Vec<PathBuf> {
     let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
     roots.extend(fs::read_dir("/sys/fs/cgroup").unwrap().filter_map(|entry| Some(entry.ok()?.path())));
     roots

@@ -1,0 +1,49 @@
+//! The cgroup of a container, as its record names it.
+
+use std::path::Path;
+
+use super::record::{Folder, Record, observe};
+use super::{Id, Status};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::error::{Error, Result};
+
+/// The cgroup of a container whose first process lives: nobody else gets into it meanwhile.
+pub(super) fn of_living(record: &Record) -> Result<Cgroup> {
+    at_path(record)
+}
+
+/// The cgroup of a container that may have ended; `None` if its path is another's by now.
+pub(super) fn if_own(id: &Id, record: &Record) -> Result<Option<Cgroup>> {
+    let cgroup = at_path(record)?;
+    let own = match cgroup.owner() {
+        Some(owner) => owner == mark(id, record),
+        // One of ours that was made anew, by somebody who leaves no mark, has none.
+        None => !record.cgroup_marked,
+    };
+    Ok(own.then_some(cgroup))
+}
+
+/// What a container's cgroup is marked with: nobody else has the name at that moment.
+pub(super) fn mark(id: &Id, record: &Record) -> String {
+    format!("{id} {}", record.created)
+}
+
+/// The cgroup of a container that is in a state which allows `verb`: one in which its first process lives.
+pub(super) fn in_state(
+    state_root: &Path,
+    id: &Id,
+    verb: &'static str,
+    allowed: impl Fn(Status) -> bool,
+) -> Result<Cgroup> {
+    let folder = Folder::open(state_root, id)?;
+    let record = folder.read()?;
+    let status = observe(&folder, record.as_ref())?.status;
+    match record {
+        Some(record) if allowed(status) => of_living(&record),
+        _ => Err(Error::State { id: id.to_string(), verb, status }),
+    }
+}
+
+fn at_path(record: &Record) -> Result<Cgroup> {
+    Ok(Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?))
+}
