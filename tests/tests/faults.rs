@@ -6,7 +6,7 @@ use tests::{Sandbox, eventually, fault_roci, leaks, needs};
 
 /// `HULL_FAULT` for a kill and for an error at each point.
 fn faults() -> impl Iterator<Item = String> {
-    fault::ALL.iter().flat_map(|point| [point.to_string(), format!("{point}:error")])
+    fault::ALWAYS.iter().flat_map(|point| [point.to_string(), format!("{point}:error")])
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::record::{Folder, Record, observe};
 use super::{Id, Status};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
+use crate::fault::{self, Defence};
 
 /// The cgroup of a container whose first process lives: nobody else gets into it meanwhile.
 pub(super) fn of_living(record: &Record) -> Result<Cgroup> {
@@ -20,7 +21,7 @@ pub(super) fn if_own(id: &Id, record: &Record) -> Result<Option<Cgroup>> {
         // One of ours that was made anew, by somebody who leaves no mark, has none.
         None => !record.cgroup_marked,
     };
-    Ok(own.then_some(cgroup))
+    Ok((own || fault::without(Defence::CgroupOwner)).then_some(cgroup))
 }
 
 /// What a container's cgroup is marked with: nobody else has the name at that moment.

@@ -308,7 +308,11 @@ fn build(
     let ready = launched.wait_ready_with(&mut |pid, awaited| {
         let state = State { pid, ..state.clone() };
         match (awaited, &agent) {
-            (Awaited::Hooks, _) => run_hooks(plan, &state),
+            (Awaited::Hooks, _) => {
+                fault::point(16)?;
+                run_hooks(plan, &state)?;
+                fault::point(17)
+            }
             (Awaited::Listener(listener), Some(agent)) => agent.hand_over(&listener, pid, &state),
             (Awaited::Listener(_), None) => Ok(()),
         }

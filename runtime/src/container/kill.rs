@@ -8,6 +8,7 @@ use super::record::{Folder, Record, observe};
 use super::{Id, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::process::{self, Signal};
 
 /// Whom a signal goes to.
@@ -25,6 +26,7 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
     let record = folder.read()?;
     let observed = observe(&folder, record.as_ref())?;
     let refuse = || Error::State { id: id.to_string(), verb: "kill", status: observed.status };
+    fault::point(56)?;
     // The others would go on without the first, and nobody could reach them any more.
     let kills_others = signal == Signal::KILL && record.as_ref().is_some_and(|record| record.shares_pids);
     let cgroup = match &record {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::State;
 use super::console::connect;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::init::send_with;
 use crate::security::seccomp::Program;
 
@@ -55,7 +56,9 @@ impl Agent {
         };
         let text = serde_json::to_vec(&told)
             .map_err(|error| Error::Argument { argument: "state".to_owned(), reason: error.to_string() })?;
+        fault::point(18)?;
         send_with(self.socket.as_fd(), &text, Some(listener.as_fd()))
-            .map_err(Error::system("send", "the listener to the seccomp agent"))
+            .map_err(Error::system("send", "the listener to the seccomp agent"))?;
+        fault::point(19)
     }
 }

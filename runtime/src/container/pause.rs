@@ -6,15 +6,21 @@ use super::cgroup::in_state;
 use super::create::PATIENCE;
 use super::{Id, Status};
 use crate::error::Result;
+use crate::fault;
 
 /// Freezes a created or running container.
 pub fn pause(state_root: &Path, id: &Id) -> Result<()> {
     let cgroup =
         in_state(state_root, id, "pause", |status| matches!(status, Status::Created | Status::Running))?;
-    Ok(cgroup.freeze(PATIENCE)?)
+    fault::point(50)?;
+    cgroup.freeze(PATIENCE)?;
+    fault::point(51)
 }
 
 /// Lets a paused container go on.
 pub fn resume(state_root: &Path, id: &Id) -> Result<()> {
-    Ok(in_state(state_root, id, "resume", |status| status == Status::Paused)?.thaw()?)
+    let cgroup = in_state(state_root, id, "resume", |status| status == Status::Paused)?;
+    fault::point(52)?;
+    cgroup.thaw()?;
+    fault::point(53)
 }

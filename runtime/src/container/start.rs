@@ -61,6 +61,7 @@ pub(super) fn run_poststart(folder: &Folder, first: &OwnedFd) -> Result<()> {
     let Some(record) = folder.read()?.filter(|record| !record.hooks.poststart.is_empty()) else {
         return Ok(());
     };
+    fault::point(29)?;
     let hooks = record.hooks.poststart.clone();
     let state = State::of(folder.id(), record, Status::Running);
     let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };

@@ -10,13 +10,14 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::credentials::forbid_tracing;
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::protocol::{ChildEnd, Failure};
 use super::{Step, StepFailure, scheduling, sysctl, terminal};
 use crate::cgroup::Entrance;
 use crate::container::{State, Status};
-use crate::fault;
+use crate::fault::{self, Defence};
 use crate::hooks::{self, Point, Surroundings};
 use crate::namespaces::{self, Opened, from_nix};
 use crate::network::bring_up_loopback;
@@ -76,7 +77,7 @@ impl Child for ContainerChild<'_> {
         let mut mounted = rootfs::mount_all(&root, &self.plan.mounts, &self.sources.binds, &self.cgroups)?;
         fault::child(32)?;
         self.make_devices(&root, &mounted)?;
-        sysctl::write(&self.plan.sysctls)?;
+        self.write_sysctls(&root)?;
         self.make_working_directory(&root)?;
         let terminal = self.open_terminal(&root, &mounted, channel)?;
         fault::child(33)?;
@@ -165,10 +166,12 @@ impl ContainerChild<'_> {
     /// Those that run between the mounts and the change of the root: first the creator's, then ours.
     fn run_hooks(&self, channel: &ChildEnd) -> Result<(), FailureReport> {
         if self.plan.hooks.run_by_creator() {
+            fault::child(37)?;
             channel.run_hooks()?;
         }
         let own = &self.plan.hooks.create_container;
         if !own.is_empty() {
+            fault::child(38)?;
             let state = self.state.seen_from_inside(Status::Creating);
             // In the root, as with runc: programs that prepare one rely on it. Their variables are the caller's and never
             // the image's, so that the loader of a program of the host takes nothing from there (CVE-2025-23266).
@@ -196,6 +199,16 @@ impl ContainerChild<'_> {
         rootfs::make_devices(root, &self.devices, in_user_namespace)?;
         rustix::process::umask(mask);
         Ok(())
+    }
+
+    fn write_sysctls(&self, root: &Root<'_>) -> Result<(), StepFailure> {
+        if fault::without(Defence::PrivateProc) && !self.plan.sysctls.is_empty() {
+            // Through what the container has at /proc, whatever that is.
+            let proc = rootfs::create_directory(root.handle(), Path::new("/proc"))
+                .map_err(StepFailure::of(Step::Mount, "/proc"))?;
+            return sysctl::write_to(proc.as_fd(), &self.plan.sysctls);
+        }
+        sysctl::write(&self.plan.sysctls)
     }
 
     /// A missing working directory is made, as runc does, by handle in the root.
@@ -279,8 +292,7 @@ pub(super) fn become_root(object: &str) -> Result<(), StepFailure> {
         .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
         .map_err(StepFailure::of(Step::BecomeRoot, object))?;
     // Changing users made the process traceable by its new ones.
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .map_err(StepFailure::of(Step::BecomeRoot, object))
+    forbid_tracing().map_err(StepFailure::of(Step::BecomeRoot, object))
 }
 
 fn finish_read_only(mounted: &Mounted) -> Result<(), StepFailure> {

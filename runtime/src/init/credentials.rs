@@ -1,19 +1,30 @@
 //! The user and groups of the process that is about to run the command.
 
-use super::{Step, StepFailure};
+use rustix::io::Errno;
 use rustix::thread::{Gid, Uid};
+
+use super::{Step, StepFailure};
+use crate::fault::{self, Defence};
 
 /// Becomes the user of the process. Capabilities stay permitted if that was asked for before.
 pub(super) fn become_user(user: u32, group: u32, additional: &[u32]) -> Result<(), StepFailure> {
     let groups: Vec<Gid> = additional.iter().map(|&gid| Gid::from_raw(gid)).collect();
     let failed = |object: String| StepFailure::of(Step::User, object);
-    rustix::thread::set_thread_groups(&groups).map_err(failed(format!("groups {additional:?}")))?;
+    if !fault::without(Defence::ExactGroups) {
+        rustix::thread::set_thread_groups(&groups).map_err(failed(format!("groups {additional:?}")))?;
+    }
     let gid = Gid::from_raw(group);
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed(format!("group {group}")))?;
     let uid = Uid::from_raw(user);
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed(format!("user {user}")))?;
     // A machine with fs.suid_dumpable=1 makes who changes users traceable by them (CVE-2016-9962).
-    let behavior = rustix::process::DumpableBehavior::NotDumpable;
-    rustix::process::set_dumpable_behavior(behavior)
-        .map_err(StepFailure::of(Step::User, "the process to be not dumpable"))
+    forbid_tracing().map_err(StepFailure::of(Step::User, "the process to be not dumpable"))
+}
+
+/// Lets nobody look into this process who has no right to look into all.
+pub(super) fn forbid_tracing() -> Result<(), Errno> {
+    if fault::without(Defence::NotDumpable) {
+        return Ok(());
+    }
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
 }

@@ -15,6 +15,7 @@ use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::{Step, StepFailure, scheduling, terminal};
 use crate::cgroup::Entrance;
+use crate::fault;
 use crate::namespaces::from_nix;
 
 /// All that a joining process needs.
@@ -51,7 +52,9 @@ impl Child for EnteringChild<'_> {
         }
         let kept = labels.iter().map(|label| label.file().as_fd()).chain([self.target.as_fd()]);
         self.process.close_others(channel.handle(), kept)?;
+        fault::child(44)?;
         self.join()?;
+        fault::child(45)?;
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
         join_keyring(&self.keyring)?;
         if self.process.plan.terminal {

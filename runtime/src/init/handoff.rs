@@ -16,7 +16,7 @@ use super::launch::FailureReport;
 use super::protocol::{ChildEnd, CommandFailure, CommandReason, Failure};
 use super::{Step, StepFailure, scheduling};
 use crate::container::{State, Status, Stdio};
-use crate::fault;
+use crate::fault::{self, Defence};
 use crate::hooks::{self, Point, Surroundings};
 use crate::rootfs;
 use crate::security::capabilities::CapabilityPlan;
@@ -100,6 +100,9 @@ impl PreparedProcess<'_> {
     /// believed only if it is one, for a container can put anything there before an exec (CVE-2026-88265).
     pub(super) fn replace_host_null(&self) -> Result<(), StepFailure> {
         let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        if fault::without(Defence::OwnNull) {
+            return Ok(());
+        }
         let mut own = None;
         for (stream, number) in [(stdin.as_fd(), 0), (stdout.as_fd(), 1), (stderr.as_fd(), 2)] {
             let failed = || StepFailure::of(Step::Stdio, format!("{number} as the container's /dev/null"));
@@ -130,6 +133,9 @@ impl PreparedProcess<'_> {
         channel: BorrowedFd<'a>,
         kept: impl Iterator<Item = BorrowedFd<'a>>,
     ) -> Result<(), StepFailure> {
+        if fault::without(Defence::ClosedDescriptors) {
+            return Ok(());
+        }
         close_others(first_free(self.preserve), kept.chain([channel]))
     }
 
@@ -198,7 +204,9 @@ impl PreparedProcess<'_> {
             }
             self.load_filter(channel)?;
         }
-        self.capabilities.apply().map_err(failed("the capabilities"))?;
+        if !fault::without(Defence::ExactCapabilities) {
+            self.capabilities.apply().map_err(failed("the capabilities"))?;
+        }
         if !entered {
             // Closed to root without capabilities over files, open to the user himself, as on some network shares.
             change_directory(plan)?;
@@ -242,6 +250,7 @@ impl PreparedProcess<'_> {
             label.write().map_err(StepFailure::of(Step::Label, format!("the label {:?}", label.text())))?;
         }
         if let Some(StartHooks { hooks, state }) = &self.start_hooks {
+            fault::child(46)?;
             // What they run is in the container, and the filter is for all that is.
             self.load_last_filter(channel)?;
             // Without variables of their own they have the command's, as with runc.
@@ -288,7 +297,7 @@ impl PreparedProcess<'_> {
 
     fn load_filter(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
         let failed = || StepFailure::of(Step::Seccomp, "the system call filter");
-        match &self.filter {
+        match self.filter.as_ref().filter(|_| !fault::without(Defence::Filter)) {
             Some(filter) if filter.has_listener() => {
                 channel.pass_listener(&filter.install_with_listener().map_err(failed())?)
             }
@@ -325,7 +334,7 @@ fn own_null() -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let null = rustix::fs::openat2(CWD, "/dev/null", flags, Mode::empty(), resolve)?;
-    if !rootfs::is_null_device(null.as_fd())? {
+    if !rootfs::is_null_device(null.as_fd())? && !fault::without(Defence::ProvenNull) {
         return Err(Errno::NODEV);
     }
     rustix::io::ioctl_fionbio(&null, false)?;
@@ -358,7 +367,7 @@ fn change_directory(plan: &ProcessPlan) -> Result<(), StepFailure> {
 fn prove_inside(plan: &ProcessPlan) -> Result<(), StepFailure> {
     let directory =
         rustix::process::getcwd(Vec::with_capacity(256)).map_err(|errno| directory_failure(plan, errno))?;
-    if directory.as_bytes().first() == Some(&b'/') {
+    if directory.as_bytes().first() == Some(&b'/') || fault::without(Defence::ProvenDirectory) {
         Ok(())
     } else {
         Err(directory_failure(plan, Errno::XDEV))

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::{Step, StepFailure};
+use crate::fault::{self, Defence};
 use crate::spec::plan::Sysctl;
 
 /// Writes all of them.
@@ -16,7 +17,12 @@ pub(super) fn write(sysctls: &[Sysctl]) -> Result<(), StepFailure> {
         return Ok(());
     }
     let proc = private_proc().map_err(StepFailure::of(Step::Mount, "a private proc"))?;
-    sysctls.iter().try_for_each(|sysctl| write_one(proc.as_fd(), sysctl))
+    write_to(proc.as_fd(), sysctls)
+}
+
+/// Writes all of them to a mount of proc.
+pub(super) fn write_to(proc: BorrowedFd<'_>, sysctls: &[Sysctl]) -> Result<(), StepFailure> {
+    sysctls.iter().try_for_each(|sysctl| write_one(proc, sysctl))
 }
 
 /// A proc file system that nobody else has: a fresh mount, so no file in it is covered by another (CVE-2025-52881).
@@ -27,7 +33,10 @@ fn private_proc() -> Result<OwnedFd, Errno> {
 }
 
 fn write_one(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<(), StepFailure> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    if fault::without(Defence::PrivateProc) {
+        resolve -= ResolveFlags::NO_XDEV;
+    }
     let path = Path::new("sys").join(&sysctl.path);
     let write = || {
         let file =

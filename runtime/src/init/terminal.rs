@@ -11,6 +11,7 @@ use rustix::termios::Winsize;
 
 use super::protocol::ChildEnd;
 use super::{Step, StepFailure};
+use crate::fault::{self, Defence};
 use crate::spec::plan::ProcessPlan;
 
 /// Makes the terminal, sends the master to the parent, and returns the slave. `root` is the container's root.
@@ -64,7 +65,10 @@ fn show_as_console(root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> Result<(), Er
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dev = rustix::fs::openat2(root, "dev", flags, Mode::empty(), resolve)?;
     let name = Path::new("console");
-    let create = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut create = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    if fault::without(Defence::FreshConsole) {
+        create -= OFlags::EXCL | OFlags::NOFOLLOW;
+    }
     let mode = Mode::from_raw_mode(0o600);
     let place = match rustix::fs::openat(&dev, name, create, mode) {
         Err(Errno::EXIST) => {

@@ -10,6 +10,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use super::devices::is_device;
 use super::mounts::{Spent, attach};
 use super::{Root, target};
+use crate::fault::{self, Defence};
 use crate::init::{Step, StepFailure};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
@@ -22,7 +23,7 @@ impl HostNull {
     /// Opens it; called before the root is attached.
     pub fn open() -> Result<HostNull, Errno> {
         let null = rustix::fs::openat(CWD, "/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        if !is_null_device(null.as_fd())? {
+        if !is_null_device(null.as_fd())? && !fault::without(Defence::ProvenMask) {
             return Err(Errno::NODEV);
         }
         Ok(HostNull(null))

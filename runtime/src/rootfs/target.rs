@@ -8,6 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::fault::{self, Defence};
+
 /// Opens `path` (absolute in the container) as a handle, creating what is missing: folders, and at the end a folder
 /// or an empty file.
 pub fn open_or_create(root: BorrowedFd<'_>, path: &Path, directory: bool) -> Result<OwnedFd, Errno> {
@@ -64,8 +66,12 @@ fn follow(path: &Path, target: &Path) -> PathBuf {
 pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let relative = path.strip_prefix("/").unwrap_or(path);
     let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-    let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    if ["/proc", "/sys", "/dev"].iter().any(|place| path.starts_with(place)) {
+    let mut resolve = ResolveFlags::NO_MAGICLINKS;
+    if !fault::without(Defence::InRoot) {
+        resolve |= ResolveFlags::IN_ROOT;
+    }
+    let kernels = ["/proc", "/sys", "/dev"].iter().any(|place| path.starts_with(place));
+    if kernels && !fault::without(Defence::NoKernelLinks) {
         resolve |= ResolveFlags::NO_SYMLINKS;
     }
     loop {

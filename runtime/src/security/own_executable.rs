@@ -24,6 +24,7 @@ use rustix::process::DumpableBehavior;
 
 use super::sealed;
 use crate::error::Kind;
+use crate::fault::{self, Defence};
 use crate::sys::executable::reexecute;
 
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
@@ -88,9 +89,12 @@ pub struct Step {
 /// again with the same arguments, environment, descriptors and pid.
 pub fn seal_or_reexec() -> Result<Protection, Error> {
     match protection()? {
-        Protection::None => {}
+        Protection::None if !fault::without(Defence::ProtectedImage) => {}
         protected => {
-            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Error::Dumpable)?;
+            if !fault::without(Defence::NotDumpable) {
+                rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+                    .map_err(Error::Dumpable)?;
+            }
             if protected == Protection::SealedCopy {
                 restore_name();
             }
