@@ -51,7 +51,7 @@ demo: build
 	$(CARGO) build -q -p tests --bin leak-check --bin cri-client
 	tests/scripts/demo.sh $(BIN) $(TARGET_DIR)/debug/leak-check $(TARGET_DIR)/debug/cri-client
 
-# A roci with fault points is for tests only, and never installed. The leak check speaks even when a test failed: what was left is often why.
+# A roci with fault points, and whose defences can be left out, is for tests only, and never installed. The leak check speaks even when a test failed: what was left is often why.
 test: build test-packages
 	$(CARGO) build -p runtime --bin roci --features fault-injection
 	install -d $(TARGET_DIR)/hull/fault
@@ -60,7 +60,8 @@ test: build test-packages
 	$(CARGO) build -q -p tests --bin leak-check
 	$(TARGET_DIR)/debug/leak-check before $(TARGET_DIR)/hull/before
 	{ HULL_BIN_DIR=$(abspath $(BIN)) $(CARGO) test --workspace && \
-	$(CARGO) test -p runtime --features fault-injection --test faults; }; tests=$$?; \
+	$(CARGO) test -p runtime --features fault-injection --test faults \
+	--test attacks --test attacks_on_process --test attacks_in_motion; }; tests=$$?; \
 	$(TARGET_DIR)/debug/leak-check after $(TARGET_DIR)/hull/before && exit $$tests
 
 # What is expected is about our runtime; another one is only shown.

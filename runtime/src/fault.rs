@@ -82,7 +82,7 @@ pub enum Defence {
     FreshConsole,
     /// Kernel parameters are written through a proc that nobody else has.
     PrivateProc,
-    /// Capabilities are exactly those that were asked for.
+    /// No capability is left that was not asked for.
     ExactCapabilities,
     /// So are groups.
     ExactGroups,

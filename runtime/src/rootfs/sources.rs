@@ -70,7 +70,7 @@ impl Sources {
                         None => clone_tree(&field, source, *recursive)?,
                     };
                     if let Some(map) = &mount.id_map {
-                        set_id_map(&tree, map, joined, &mut id_maps)?;
+                        set_id_map(&tree, &source.to_string_lossy(), map, joined, &mut id_maps)?;
                     }
                     set_attributes(&tree, mount, *recursive, inherited, in_user_namespace)
                         .map_err(Error::system("set the mount options of", source.to_string_lossy()))?;
@@ -134,6 +134,7 @@ fn flags_of(mount: &OwnedFd) -> Result<u64, Errno> {
 /// Gives a tree other owners; `made` holds the namespaces of mappings seen before, for most mounts have the same.
 fn set_id_map<'a>(
     tree: &OwnedFd,
+    source: &str,
     map: &'a IdMap,
     joined: &Opened,
     made: &mut Vec<(&'a IdMap, OwnedFd)>,
@@ -155,7 +156,7 @@ fn set_id_map<'a>(
         ..Default::default()
     };
     mount_setattr(tree.as_fd(), &attributes, map.recursive)
-        .map_err(Error::system("map the ids of", "a bind mount (does its file system support that?)"))
+        .map_err(Error::system("map the ids of", format!("{source} (does its file system support that?)")))
 }
 
 /// A place of a root on the host, found as in the root.

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use runtime::fault::Defence;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 
@@ -27,6 +28,8 @@ pub struct Bundle {
     pub config: Value,
     /// The container's id.
     pub id: String,
+    /// What the program is to leave out, in a build that can.
+    without: &'static [Defence],
 }
 
 impl Bundle {
@@ -49,7 +52,14 @@ impl Bundle {
         )
         .unwrap();
         let config = config(args, &format!("/hull-test-{id}/c"));
-        Bundle { folder, config, id }
+        Bundle { folder, config, id, without: &[] }
+    }
+
+    /// As [`Bundle::new`], for a program that leaves these defences out.
+    pub fn without(defences: &'static [Defence], args: &[&str]) -> Bundle {
+        let mut bundle = Bundle::new(args);
+        bundle.without = defences;
+        bundle
     }
 
     pub fn path(&self) -> &Path {
@@ -93,6 +103,10 @@ impl Bundle {
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.path()).stdin(Stdio::null());
         for (name, value) in std::env::vars().filter(|(name, _)| name == "HULL_FAULT") {
             command.env(name, value);
+        }
+        if !self.without.is_empty() {
+            let names: Vec<String> = self.without.iter().map(|defence| format!("{defence:?}")).collect();
+            command.env("HULL_WITHOUT", names.join(","));
         }
         command.arg("--root").arg(self.state_root()).args(arguments);
         command
@@ -294,6 +308,16 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Carries out an attack, which says whether it got through: it must not. In a build for it the same attack is made
+/// without these defences, and then has to get through, for one that never does proves nothing.
+#[track_caller]
+pub fn repelled(defences: &'static [Defence], attack: impl Fn(&'static [Defence]) -> bool) {
+    assert!(!attack(&[]), "the attack got through");
+    if cfg!(feature = "fault-injection") {
+        assert!(attack(defences), "the attack is harmless even without {defences:?}");
+    }
+}
+
 /// A tree on the host that no container may change, and host settings likewise.
 pub struct Canary {
     folder: tempfile::TempDir,
@@ -320,19 +344,27 @@ impl Canary {
         assert_eq!(Canary::snapshot(self.path()), self.before);
     }
 
+    pub fn is_touched(&self) -> bool {
+        Canary::snapshot(self.path()) != self.before
+    }
+
     fn snapshot(root: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         let mut paths = vec![root.to_owned()];
         while let Some(path) = paths.pop() {
             let meta = fs::symlink_metadata(&path).unwrap();
             let content = if meta.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };
+            let mut attributes = [0; 512];
+            let length = rustix::fs::llistxattr(&path, &mut attributes).unwrap();
             lines.push(format!(
-                "{} {:o} {} {} {} {content}",
+                "{} {:o} {} {} {}.{} {:?} {content}",
                 path.display(),
                 meta.mode(),
                 meta.uid(),
                 meta.gid(),
-                meta.mtime_nsec()
+                meta.mtime(),
+                meta.mtime_nsec(),
+                String::from_utf8_lossy(&attributes[..length]),
             ));
             if meta.is_dir() {
                 paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
