@@ -14,7 +14,9 @@ use super::protocol::{ErrorKind, Pause};
 use super::removal;
 use super::worker::{JobFailure, Made, Outcome, Worker};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
-use crate::container::{self, Console, CreateRequest, ExecRequest, Gate, Id, PATIENCE, Stdio, Target};
+use crate::container::{
+    self, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Id, PATIENCE, Stdio, Target,
+};
 use crate::error::Error;
 use crate::network;
 use crate::pause::{self, PauseRequest};
@@ -116,9 +118,7 @@ pub(super) fn exec(
             Some([stdin, stdout, stderr]) => Stdio::Descriptors { stdin, stdout, stderr },
             None => Stdio::Inherit,
         };
-        let executed = container::exec(ExecRequest {
-            id,
-            state_root: state_root.to_owned(),
+        let request = ExecRequest {
             process,
             stdio,
             console,
@@ -128,7 +128,8 @@ pub(super) fn exec(
             ignore_paused: false,
             pidfd_socket: None,
             cgroups: Vec::new(),
-        })?;
+        };
+        let executed = container::exec(&ExecTarget::open(state_root, &id)?, request)?;
         let more = [executed.console_master, None, None];
         Ok(Outcome::Made(Made { pid: executed.pid, pidfd: executed.pidfd, more }))
     })
