@@ -23,12 +23,8 @@ const CONTESTS: &[&str] = &["start", "runtime", "rebuild", "pods"];
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    if let Some(measured) = runtime::measure(&words) {
-        // For the bench that called, so without a trace of calls.
-        return measured.or_else(|error| {
-            eprintln!("{error:#}");
-            std::process::exit(1)
-        });
+    if let Some(done) = runtime::hook(&words) {
+        return done;
     }
     let options = Options::parse(std::env::args().skip(1))?;
     interrupt::watch()?;

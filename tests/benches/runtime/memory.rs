@@ -1,7 +1,7 @@
 //! What the runtime itself occupies while it makes a container: the peak of its largest process, and what of it is its own.
 //!
-//! Both need somebody in between, which is this program again, by a word as its first argument ([`measure`]): the kernel tells a
-//! parent the peak of its children only as the largest of all, and a hook is the way to look at a runtime in its middle.
+//! Both need somebody in between: `peak-of`, as the kernel tells a parent the peak of its children only as the largest of all,
+//! and this program again as a hook ([`hook`]), which is the way to look at a runtime in its middle.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,8 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail, ensure};
-use nix::sys::resource::{UsageWho, getrusage};
+use anyhow::{Context, bail};
 use serde_json::json;
 
 use super::Runtime;
@@ -20,21 +19,15 @@ use crate::rollup::rollup;
 use crate::table::{Amount, Row, Target};
 use crate::world::World;
 
-/// `peak-of COMMAND...` prints what [`peak_of`] finds, in bytes.
-const PEAK_OF: &str = "peak-of";
-/// `anonymous-of-parent FILE` is a hook: see [`anonymous_of_parent`].
+/// `bench anonymous-of-parent FILE` is a hook: see [`anonymous_of_parent`].
 const ANONYMOUS_OF_PARENT: &str = "anonymous-of-parent";
 
 const KB: u64 = 1024;
 
-/// What this program does when the bench has called it; `None` when a person did.
-pub fn measure(words: &[OsString]) -> Option<anyhow::Result<()>> {
-    let (word, rest) = words.split_first()?;
-    match (word.to_str()?, rest) {
-        (PEAK_OF, [program, arguments @ ..]) => {
-            Some(peak_of(program, arguments).map(|peak| println!("{peak}")))
-        }
-        (ANONYMOUS_OF_PARENT, [file]) => Some(anonymous_of_parent(Path::new(file))),
+/// What this program does when a runtime has called it; `None` when a person did.
+pub fn hook(words: &[OsString]) -> Option<anyhow::Result<()>> {
+    match words {
+        [word, file] if word == ANONYMOUS_OF_PARENT => Some(anonymous_of_parent(Path::new(file))),
         _ => None,
     }
 }
@@ -76,37 +69,22 @@ fn row(what: &str, how: &str, target: Target, [ours, peer]: [Option<(String, Amo
     Some(Row { what: what.to_owned(), how: how.to_owned(), ours, peer, target })
 }
 
-/// The median peak of whole runs.
+/// The median peak of whole runs, in bytes.
 fn peaks(runtime: &Runtime, world: &World, rounds: usize) -> anyhow::Result<u64> {
+    let program = own_program()?.with_file_name("peak-of");
     let mut peaks = Vec::with_capacity(rounds);
     for round in 0..rounds {
         interrupt::check()?;
         let run = runtime.run(&world.bundle(), &world.id(round));
-        let mut measured = Command::new(own_program()?);
-        measured.arg(PEAK_OF).arg(run.get_program()).args(run.get_args());
-        let output = measured.stdin(Stdio::null()).output().context("cannot start this program again")?;
+        let mut measured = Command::new(&program);
+        measured.arg(run.get_program()).args(run.get_args()).stdin(Stdio::null());
+        let output = measured.output().with_context(|| format!("cannot start {}", program.display()))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let peak = text.trim().parse().ok().filter(|_| output.status.success());
-        peaks.push(peak.with_context(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())?);
+        let peak = text.trim().parse::<u64>().ok().filter(|_| output.status.success());
+        let peak = peak.with_context(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())?;
+        peaks.push(peak * KB);
     }
     Ok(median(peaks))
-}
-
-/// The peak, in bytes, of the largest process among a command and those of its descendants that were waited for.
-///
-/// A child begins with the memory of who started it, which therefore is the least that can be told.
-fn peak_of(program: &OsString, arguments: &[OsString]) -> anyhow::Result<u64> {
-    let peak = |who| -> anyhow::Result<u64> {
-        let usage = getrusage(who).context("cannot ask for the peak")?;
-        // In KB (getrusage(2)).
-        Ok(u64::try_from(usage.max_rss())? * KB)
-    };
-    let mut command = Command::new(program);
-    command.args(arguments);
-    quiet(command)?;
-    let (own, children) = (peak(UsageWho::RUSAGE_SELF)?, peak(UsageWho::RUSAGE_CHILDREN)?);
-    ensure!(children > own, "what occupies less than the {} KB of the bench cannot be measured", own / KB);
-    Ok(children)
 }
 
 /// What creator and child share with nobody's file when all is read and planned and the child waits for its root.

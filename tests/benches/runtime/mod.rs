@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tests::program;
 
-pub use self::memory::measure;
+pub use self::memory::hook;
 use self::monitor::Monitor;
 use crate::contest::{Contestant, compare, compare_each, quiet, quiet_and_leave};
 use crate::table::{Amount, Row, Target};
