@@ -1,8 +1,8 @@
 //! What workers do for a monitor: each job with just what it needs, and what to do with its result.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
@@ -212,12 +212,19 @@ fn read_process(file: OwnedFd) -> Result<oci_spec::runtime::Process, JobFailure>
     if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW) {
         return Err(failed(ErrorKind::Malformed, "the process is no sealed memory file".to_owned()));
     }
-    let mut text = Vec::new();
-    let mut file = File::from(file);
-    // It was written by the caller, through this description's offset.
-    std::io::Seek::rewind(&mut file)
-        .and_then(|()| file.take(LONGEST_PROCESS).read_to_end(&mut text))
-        .map_err(|error| failed(ErrorKind::Malformed, format!("cannot read the process: {error}")))?;
+    let unread =
+        |error: std::io::Error| failed(ErrorKind::Malformed, format!("cannot read the process: {error}"));
+    let file = File::from(file);
+    let length = file.metadata().map_err(unread)?.len();
+    if length > LONGEST_PROCESS {
+        return Err(failed(
+            ErrorKind::Malformed,
+            format!("the process is longer than {LONGEST_PROCESS} bytes"),
+        ));
+    }
+    // From its start, whatever the offset that the caller has left.
+    let mut text = vec![0; length as usize];
+    file.read_exact_at(&mut text, 0).map_err(unread)?;
     serde_json::from_slice(&text)
         .map_err(|error| failed(ErrorKind::Malformed, format!("cannot understand the process: {error}")))
 }
