@@ -231,6 +231,14 @@ impl<'a> Monitor<'a> {
         for place in 0..self.containers.len() {
             if let Some(container) = &mut self.containers[place] {
                 more |= container.pump(&mut self.scratch, now);
+                for (stream, slot) in std::mem::take(&mut container.cut_off) {
+                    if let Some(mut attached) = self.callers.cut_off(place, stream, slot) {
+                        // That slot is free already, or another's.
+                        attached.slots[stream] = None;
+                        container.detach_sinks(attached.slots);
+                        more = true;
+                    }
+                }
                 let is_over = self.abandoned || container.is_drained() || container.is_given_up(now);
                 if matches!(container.state, State::Draining) && is_over {
                     self.remove(place);
