@@ -38,7 +38,11 @@ pub(super) enum Job {
         sequence: u32,
         /// It ends with its caller.
         bound: bool,
+        /// The first process of its container.
+        host: i32,
     },
+    /// It executed something in the container with this first process, and waits for more.
+    Parked(i32),
     /// A caller gets the result.
     Answer(CallerId, u32),
     /// What is left of the container at this place is being removed.
@@ -102,19 +106,13 @@ pub(super) fn create(
     })
 }
 
-/// Executes a process in a container. `stdio` is missing where it has a terminal.
-pub(super) fn exec(
-    state_root: &Path,
-    id: Id,
-    process: OwnedFd,
-    stdio: Option<[OwnedFd; 3]>,
-) -> Result<Worker, JobFailure> {
-    let kept: Vec<_> = std::iter::once(&process).chain(stdio.iter().flatten()).map(AsFd::as_fd).collect();
-    let kept = numbers(&kept);
-    Worker::start(&kept, || {
-        let process = read_process(process)?;
-        let console = if stdio.is_some() { Console::Absent } else { Console::Returned };
-        let stdio = match stdio {
+/// Starts an executor for a container, which reads what that is with its first order.
+pub(super) fn executor(state_root: &Path, id: Id) -> Result<Worker, JobFailure> {
+    let mut target = None;
+    Worker::start_executor(|order| {
+        let process = read_process(order.process)?;
+        let console = if order.stdio.is_some() { Console::Absent } else { Console::Returned };
+        let stdio = match order.stdio {
             Some([stdin, stdout, stderr]) => Stdio::Descriptors { stdin, stdout, stderr },
             None => Stdio::Inherit,
         };
@@ -129,7 +127,11 @@ pub(super) fn exec(
             pidfd_socket: None,
             cgroups: Vec::new(),
         };
-        let executed = container::exec(&ExecTarget::open(state_root, &id)?, request)?;
+        let target = match &mut target {
+            Some(target) => target,
+            none => none.insert(ExecTarget::open(state_root, &id)?),
+        };
+        let executed = container::exec(target, request)?;
         let more = [executed.console_master, None, None];
         Ok(Outcome::Made(Made { pid: executed.pid, pidfd: executed.pidfd, more }))
     })

@@ -15,7 +15,7 @@ use super::protocol::{
 };
 use super::stdio::{Direction, End, Relay};
 use super::streams;
-use super::worker::JobFailure;
+use super::worker::{JobFailure, Order};
 use crate::container::Id;
 use crate::error::Error;
 use crate::process::{self, Signal};
@@ -325,18 +325,20 @@ impl Monitor<'_> {
             (false, Some(stdin), Some(stdout), Some(stderr)) => Some([stdin, stdout, stderr]),
             _ => return Err(refuse(ErrorKind::Malformed, "standard streams go without a terminal only")),
         };
+        let order = Order { process, stdio };
         let place = self.place_of(exec.container)?;
-        if !matches!(self.at(place)?.state, State::Running | State::Created(_)) {
+        let container = self.at(place)?;
+        if !matches!(container.state, State::Running | State::Created(_)) {
             return Err(refuse(ErrorKind::WrongPhase, "the container is not running"));
         }
+        let host = container.pid;
         let container = container_id(exec.container)?;
         let Some(caller) = self.callers.find(id) else { return Ok(None) };
         if caller.has_executed {
             return Err(refuse(ErrorKind::Busy, "this conversation has executed something already"));
         }
         caller.has_executed = true;
-        let worker = jobs::exec(&self.settings.state_root, container, process, stdio)?;
-        self.employ(worker, Job::Exec { caller: id, sequence, bound: exec.bound })?;
+        self.execute(container, &order, Job::Exec { caller: id, sequence, bound: exec.bound, host }, host)?;
         Ok(None)
     }
 
