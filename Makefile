@@ -70,7 +70,7 @@ conformance: $(if $(RUNTIME),,build)
 	$(if $(RUNTIME),--runtime $(RUNTIME),--runtime $(BIN)/roci --expected tests/conformance/expected) $(SUITES)
 
 bench: build bench-packages
-	$(CARGO) build --release -p tests --bin bench
+	$(CARGO) build --release -p tests --bin bench --bin peak-of
 	HULL_BIN_DIR=$(abspath $(BIN)) $(TARGET_DIR)/release/bench
 
 fuzz: packages

@@ -142,9 +142,10 @@ fn medians(
     Ok(times.into_iter().map(|parts| parts.into_iter().map(median).collect()).collect())
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+/// The middle one.
+pub fn median<T: Ord + Copy + Default>(mut amounts: Vec<T>) -> T {
+    amounts.sort();
+    amounts.get(amounts.len() / 2).copied().unwrap_or_default()
 }
 
 /// The rows of a contest: the first contestant is ours, each further one has its target ratio.

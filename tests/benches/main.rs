@@ -8,6 +8,7 @@ mod contest;
 mod interrupt;
 mod pods;
 mod rebuild;
+mod rollup;
 mod runtime;
 mod start;
 mod table;
@@ -21,6 +22,10 @@ use crate::world::World;
 const CONTESTS: &[&str] = &["start", "runtime", "rebuild", "pods"];
 
 fn main() -> anyhow::Result<()> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(done) = runtime::hook(&words) {
+        return done;
+    }
     let options = Options::parse(std::env::args().skip(1))?;
     interrupt::watch()?;
     let world = World::new()?;

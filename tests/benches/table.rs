@@ -48,6 +48,8 @@ pub enum Target {
     Ratio(f64),
     /// At most this, whatever the peer takes.
     AtMost(Amount),
+    /// At least this, whatever the peer reaches.
+    AtLeast(Amount),
     /// Nothing: a part of another row, shown to explain it.
     PartOfAbove,
 }
@@ -77,6 +79,7 @@ impl Row {
             Target::PartOfAbove => None,
             Target::Ratio(most) => self.ratio().map(|ratio| ratio <= most),
             Target::AtMost(most) => Some(self.ours.magnitude() <= most.magnitude()),
+            Target::AtLeast(least) => Some(self.ours.magnitude() >= least.magnitude()),
         };
         match met {
             Some(true) => "yes",
@@ -93,6 +96,7 @@ impl fmt::Display for Row {
         let target = match self.target {
             Target::Ratio(most) => most.to_string(),
             Target::AtMost(most) => most.to_string(),
+            Target::AtLeast(least) => format!("at least {least}"),
             Target::PartOfAbove => String::new(),
         };
         let (what, how, ours, met) = (&self.what, &self.how, self.ours, self.met());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use runtime::security::seccomp::default_profile;
 use runtime::spec::defaults;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{busybox_archive, leaks, program};
 
 use crate::contest::quiet;
@@ -26,6 +26,9 @@ const CAPABILITIES: &[&str] = &[
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 ];
+
+/// The bundle with the default filter.
+const FILTERED: &str = "filtered";
 
 /// Where cgroup hierarchies are mounted.
 const HIERARCHIES: &str = "/sys/fs/cgroup";
@@ -53,12 +56,9 @@ impl World {
         let mut unpack = Command::new("tar");
         unpack.arg("-xf").arg(busybox_archive()).arg("-C").arg(&root);
         quiet(unpack)?;
-        let mut config = bundle_config();
-        write_config(&world.bundle(), &config)?;
-        config["linux"]["seccomp"] = serde_json::to_value(default_profile(&defaults::capabilities()))?;
-        let rootfs = root;
-        config["root"]["path"] = json!(rootfs);
-        write_config(&world.filtered_bundle(), &config)?;
+        write_config(&world.bundle(), &bundle_config())?;
+        let filter = serde_json::to_value(default_profile(&defaults::capabilities()))?;
+        world.bundle_with(FILTERED, |config| config["linux"]["seccomp"] = filter)?;
         make_crun_work();
         Ok(world)
     }
@@ -75,17 +75,32 @@ impl World {
 
     /// As [`World::bundle`], with the filter that every container of ours has.
     pub fn filtered_bundle(&self) -> PathBuf {
-        self.path().join("filtered")
+        self.path().join(FILTERED)
     }
 
     /// A bundle whose container sleeps, with a cgroup of its own.
     pub fn sleeping_bundle(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let name = name.replace(' ', "-");
-        let bundle = self.path().join(&name);
-        let mut config = bundle_config();
-        config["process"]["args"] = json!(["sleep", "1000"]);
+        self.bundle_of(name, bundle_config(), |config| {
+            config["process"]["args"] = json!(["sleep", "1000000"]);
+            config["linux"]["cgroupsPath"] = json!(format!("/{}-{}", self.prefix, name.replace(' ', "-")));
+        })
+    }
+
+    /// As [`World::bundle`], with a change.
+    pub fn bundle_with(&self, name: &str, change: impl FnOnce(&mut Value)) -> anyhow::Result<PathBuf> {
+        self.bundle_of(name, bundle_config(), change)
+    }
+
+    /// A bundle with this config.json but for a change, and the root file system of all.
+    pub fn bundle_of(
+        &self,
+        name: &str,
+        mut config: Value,
+        change: impl FnOnce(&mut Value),
+    ) -> anyhow::Result<PathBuf> {
+        let bundle = self.path().join(name.replace(' ', "-"));
         config["root"]["path"] = json!(self.bundle().join("rootfs"));
-        config["linux"]["cgroupsPath"] = json!(format!("/{}-{name}", self.prefix));
+        change(&mut config);
         write_config(&bundle, &config)?;
         Ok(bundle)
     }
@@ -147,7 +162,7 @@ impl Drop for World {
     }
 }
 
-fn write_config(bundle: &Path, config: &serde_json::Value) -> anyhow::Result<()> {
+fn write_config(bundle: &Path, config: &Value) -> anyhow::Result<()> {
     std::fs::create_dir_all(bundle).with_context(|| format!("cannot make {}", bundle.display()))?;
     let path = bundle.join("config.json");
     std::fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))
@@ -169,7 +184,7 @@ fn make_crun_work() {
 }
 
 /// A config.json that runs `true` as root with usual namespaces, mounts and capabilities.
-fn bundle_config() -> serde_json::Value {
+fn bundle_config() -> Value {
     let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
     let namespaces = ["pid", "network", "ipc", "uts", "cgroup", "mount"];
     json!({

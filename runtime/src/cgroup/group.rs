@@ -105,7 +105,8 @@ impl Cgroup {
         cgroup
     }
 
-    fn at(hierarchies: &Hierarchies, path: &CgroupPath) -> Cgroup {
+    /// The path in every hierarchy, whether there is such a cgroup or not.
+    pub(super) fn at(hierarchies: &Hierarchies, path: &CgroupPath) -> Cgroup {
         let place = |hierarchy: &Hierarchy| Place {
             hierarchy: hierarchy.clone(),
             folder: hierarchy.mount().join(&path.as_str()[1..]),

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
@@ -41,8 +42,16 @@ pub enum Kind {
 }
 
 impl Hierarchies {
-    /// Finds the hierarchies.
+    /// Finds the hierarchies, once per process: workers of a monitor have what it found.
     pub fn discover() -> Result<Hierarchies, Error> {
+        static KNOWN: OnceLock<Hierarchies> = OnceLock::new();
+        if let Some(known) = KNOWN.get() {
+            return Ok(known.clone());
+        }
+        Hierarchies::find().map(|found| KNOWN.get_or_init(|| found).clone())
+    }
+
+    fn find() -> Result<Hierarchies, Error> {
         if fs::statfs(STANDARD).is_ok_and(|status| status.f_type as u64 == CGROUP2_MAGIC) {
             return Ok(Hierarchies { all: vec![Hierarchy { mount: STANDARD.into(), kind: Kind::V2 }] });
         }

@@ -3,8 +3,10 @@
 use std::path::{Component, Path};
 use std::str::FromStr;
 
+use rustix::io::Errno;
+
 use super::group::Place;
-use super::{Cgroup, Entrance, Error, Kind};
+use super::{Cgroup, CgroupPath, Entrance, Error, Hierarchies, Kind};
 
 /// `[CONTROLLER[,CONTROLLER]...:]PATH`: for all hierarchies, or for those of some v1 controllers. The path starts at the
 /// container's cgroup.
@@ -35,22 +37,37 @@ impl FromStr for SubCgroup {
 }
 
 impl Cgroup {
-    /// Opens what a child needs to enter, below the cgroup where `choices` say so; the last that fits a hierarchy counts.
-    pub fn entrance_below(&self, choices: &[SubCgroup]) -> Result<Entrance, Error> {
-        let of = |place: &Place, choice: &SubCgroup| match place.hierarchy.kind() {
+    /// Opens what a child needs to enter the cgroup of an existing container, below it where `choices` say so; the last that
+    /// fits a hierarchy counts. Hierarchies in which the container has no folder are left out, as by [`Cgroup::open`].
+    pub fn entrance_of_existing(
+        hierarchies: &Hierarchies,
+        path: &CgroupPath,
+        choices: &[SubCgroup],
+    ) -> Result<Entrance, Error> {
+        // Mostly all are there, so none is looked for first.
+        match Cgroup::at(hierarchies, path).entrance_below(choices) {
+            Err(Error::Folder { source: Errno::NOENT, .. }) => {
+                Cgroup::open(hierarchies, path).entrance_below(choices)
+            }
+            opened => opened,
+        }
+    }
+
+    fn entrance_below(&self, choices: &[SubCgroup]) -> Result<Entrance, Error> {
+        let fits = |place: &Place, choice: &SubCgroup| match place.hierarchy.kind() {
             Kind::V1(own) => {
                 choice.controllers.is_empty() || choice.controllers.iter().any(|name| own.contains(name))
             }
             Kind::V2 => choice.controllers.is_empty(),
         };
         for choice in choices {
-            if !self.places().iter().any(|place| of(place, choice)) {
+            if !self.places().iter().any(|place| fits(place, choice)) {
                 let given = choice.controllers.join(",");
                 return Err(Error::Path { given, reason: "names no controller with a v1 hierarchy" });
             }
         }
         self.entrance_at(|place| {
-            let choice = choices.iter().rev().find(|choice| of(place, choice));
+            let choice = choices.iter().rev().find(|choice| fits(place, choice));
             choice.map_or_else(|| place.folder.clone(), |choice| place.folder.join(&choice.path))
         })
     }

@@ -1,13 +1,13 @@
 //! `roci exec`.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
 use runtime::cgroup::SubCgroup;
-use runtime::container::{self, Console, ExecRequest, Id, Stdio};
+use runtime::container::{self, Console, ExecRequest, ExecTarget, Id, Stdio};
 use runtime::monitor::event_loop::block_signals;
 
 use super::log::Log;
@@ -75,17 +75,16 @@ pub struct Arguments {
     command: Vec<String>,
 }
 
-pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
+pub fn run(arguments: &Arguments, state_root: &Path, log: &Log) -> anyhow::Result<u8> {
     check_preserved(arguments.preserve_fds)?;
     let console = match &arguments.console_socket {
         Some(socket) => Console::Socket(socket.clone()),
         None if arguments.detach => Console::Absent,
         None => Console::Returned,
     };
+    let target = ExecTarget::open(state_root, &arguments.id)?;
     let request = ExecRequest {
-        id: arguments.id.clone(),
-        process: process(arguments, &state_root, log)?,
-        state_root,
+        process: process(arguments, &target, log)?,
         stdio: Stdio::Inherit,
         console,
         preserve_descriptors: arguments.preserve_fds,
@@ -96,7 +95,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
         cgroups: arguments.cgroup.clone(),
     };
     let signals = if arguments.detach { None } else { Some(block_signals()?) };
-    let executed = container::exec(request)?;
+    let executed = container::exec(&target, request)?;
     log.clamped(&executed.clamped);
     let Some(signals) = signals else { return Ok(0) };
     let exit = match &executed.console_master {
@@ -110,7 +109,7 @@ pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Res
 }
 
 /// The process: from a file, or the container's own with what the options change.
-fn process(arguments: &Arguments, state_root: &std::path::Path, log: &Log) -> anyhow::Result<Process> {
+fn process(arguments: &Arguments, target: &ExecTarget, log: &Log) -> anyhow::Result<Process> {
     if let Some(file) = &arguments.process {
         let (mut process, notes) = runtime::spec::parse_process(file)?;
         log.clamped(&notes);
@@ -120,7 +119,7 @@ fn process(arguments: &Arguments, state_root: &std::path::Path, log: &Log) -> an
         return Ok(process);
     }
     anyhow::ensure!(!arguments.command.is_empty(), "process args cannot be empty");
-    let mut process = container::process_of(state_root, &arguments.id)?;
+    let mut process = target.process()?;
     process.set_args(Some(arguments.command.clone()));
     process.set_terminal(Some(arguments.tty));
     if let Some(cwd) = &arguments.cwd {

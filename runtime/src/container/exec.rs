@@ -6,30 +6,51 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 
-use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
 use super::listener::Agent;
 use super::prepare::{Machine, Prepared};
-use super::record::{Folder, observe};
+use super::record::{Folder, Record, observe};
 use super::request::{Console, Stdio};
 use super::settings::write_pid_file;
 use super::{Id, State, Status};
-use crate::cgroup::SubCgroup;
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, SubCgroup};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, launch};
 use crate::namespaces::ChildrenIn;
 use crate::process::{self, Exit};
 
+/// A container that a further process is to run in, its record and its config.json read once.
+#[derive(Debug)]
+pub struct ExecTarget {
+    folder: Folder,
+    record: Record,
+    spec: Spec,
+}
+
+impl ExecTarget {
+    /// Reads what the container is. Whether it runs is looked at by [`exec`].
+    pub fn open(state_root: &Path, id: &Id) -> Result<ExecTarget> {
+        let folder = Folder::open(state_root, id)?;
+        let record = folder.read()?.ok_or_else(|| wrong_state(id, Status::Creating))?;
+        let (spec, _) = crate::spec::load(&record.bundle)?;
+        Ok(ExecTarget { folder, record, spec })
+    }
+
+    /// The process of the container's own config.json: what one with a few changes starts from.
+    pub fn process(&self) -> Result<Process> {
+        self.spec
+            .process()
+            .clone()
+            .ok_or_else(|| Error::Spec { path: "process".to_owned(), reason: "it is missing".to_owned() })
+    }
+}
+
 /// What to run in a container.
 #[derive(Debug)]
 pub struct ExecRequest {
-    /// The container.
-    pub id: Id,
-    /// The folder of all containers' records.
-    pub state_root: PathBuf,
-    /// The process, as config.json describes one. Start from [`process_of`].
+    /// The process, as config.json describes one. Start from [`ExecTarget::process`].
     pub process: Process,
     /// Its descriptors 0, 1 and 2. Not used when it has a terminal.
     pub stdio: Stdio,
@@ -69,46 +90,27 @@ impl Executed {
     }
 }
 
-/// The process of the container's own config.json: what exec starts from.
-pub fn process_of(state_root: &Path, id: &Id) -> Result<Process> {
-    let (_, spec) = spec_of(&Folder::open(state_root, id)?, id)?;
-    spec.process()
-        .clone()
-        .ok_or_else(|| Error::Spec { path: "process".to_owned(), reason: "it is missing".to_owned() })
-}
-
-fn spec_of(folder: &Folder, id: &Id) -> Result<(super::record::Record, Spec)> {
-    let record = folder.read()?.ok_or_else(|| Error::State {
-        id: id.to_string(),
-        verb: "exec",
-        status: Status::Creating,
-    })?;
-    let (spec, _) = crate::spec::load(&record.bundle)?;
-    Ok((record, spec))
-}
-
 /// Runs a process in a container; returns when its command was executed.
-pub fn exec(request: ExecRequest) -> Result<Executed> {
-    let ExecRequest { id, state_root, process, stdio, console, preserve_descriptors, pid_file, .. } = request;
-    let as_sibling = request.as_sibling;
-    let folder = Folder::open(&state_root, &id)?;
-    let (record, spec) = spec_of(&folder, &id)?;
-    let observed = observe(&folder, Some(&record))?;
+pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
+    let ExecRequest { process, stdio, console, preserve_descriptors, pid_file, as_sibling, .. } = request;
+    let ExecTarget { folder, record, spec } = container;
+    let id = folder.id();
+    let observed = observe(folder, Some(record))?;
     let paused = observed.status == Status::Paused && request.ignore_paused;
     let Some(target) = observed.process.filter(|_| paused || observed.status.can_exec()) else {
-        return Err(Error::State { id: id.to_string(), verb: "exec", status: observed.status });
+        return Err(wrong_state(id, observed.status));
     };
     let linux = spec.linux().as_ref();
     let plan = crate::spec::further_process("process", &process, linux)?;
-    let namespaces = namespaces_of(&spec);
+    let namespaces = namespaces_of(spec);
     let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
     let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let agent = Agent::open(profile, prepared.filter.as_ref())?;
     let console = Receiver::open(&console, plan.terminal)?;
     let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
-    let cgroup = cgroup::of_living(&record)?;
-    let entrance = cgroup.entrance_below(&request.cgroups)?;
+    let cgroup = CgroupPath::parse(&record.cgroup)?;
+    let entrance = Cgroup::entrance_of_existing(&Hierarchies::discover()?, &cgroup, &request.cgroups)?;
     fault::point(22)?;
     let mut child = EnteringChild {
         process: PreparedProcess {
@@ -124,7 +126,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
         target: &target,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         entrance: &entrance,
-        keyring: keyring_name(&id),
+        keyring: keyring_name(id),
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
@@ -134,7 +136,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     fault::point(23)?;
     let ready = launched.wait_ready_with(&mut |pid, awaited| match (awaited, &agent) {
         (Awaited::Listener(listener), Some(agent)) => {
-            agent.hand_over(&listener, pid, &State::of(&id, record.clone(), observed.status))
+            agent.hand_over(&listener, pid, &State::of(id, record.clone(), observed.status))
         }
         _ => Ok(()),
     })?;
@@ -157,6 +159,10 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
         console_master: ready.console.filter(|_| console.is_returned()),
         clamped: prepared.clamped,
     })
+}
+
+fn wrong_state(id: &Id, status: Status) -> Error {
+    Error::State { id: id.to_string(), verb: "exec", status }
 }
 
 /// The namespaces that the container does not share with us, as its config.json says.

@@ -36,7 +36,7 @@ mod update;
 pub(crate) use create::PATIENCE;
 pub use create::{Created, create};
 pub use delete::{delete, delete_abandoned};
-pub use exec::{ExecRequest, Executed, exec, process_of};
+pub use exec::{ExecRequest, ExecTarget, Executed, exec};
 pub use id::Id;
 pub use kill::{Target, kill};
 pub use list::{ids, list};

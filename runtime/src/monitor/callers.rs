@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::channel::{Connection, Listener};
+use super::container::STREAMS;
 use super::protocol::{ErrorKind, Exit, Reply, encode_reply};
 
 /// Callers served at the same time with whatever they want.
@@ -42,10 +43,21 @@ pub(super) struct Caller {
     pub(super) waits: Option<(u32, usize, Wait)>,
     /// Sequence number of its watch.
     watches: Option<u32>,
-    /// Its attachment: sequence number and place of the container.
-    pub(super) attached: Option<(u32, usize)>,
+    /// Its attachment.
+    pub(super) attached: Option<Attached>,
     /// It has executed something, which is all that one conversation may.
     pub(super) has_executed: bool,
+}
+
+/// A caller's attachment to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attached {
+    /// Its request.
+    pub(super) sequence: u32,
+    /// The container.
+    pub(super) place: usize,
+    /// The slots that it has in the container's streams, where it reads them.
+    pub(super) slots: [Option<usize>; STREAMS],
 }
 
 /// What a caller waits for at a container's end.
@@ -148,6 +160,19 @@ impl Callers {
         sent
     }
 
+    /// Ends the attachment that has this slot of a stream of the container at `place`, and tells its caller why.
+    pub(super) fn cut_off(&mut self, place: usize, stream: usize, slot: usize) -> Option<Attached> {
+        let has_it = |attached: &Attached| attached.place == place && attached.slots[stream] == Some(slot);
+        let index = (0..PLACES).find(|index| {
+            self.at(*index).is_some_and(|(_, caller)| caller.attached.as_ref().is_some_and(has_it))
+        })?;
+        let id = self.at(index)?.0;
+        let attached = self.find(id)?.attached.take()?;
+        let text = "cut off from the container's output: it was not read";
+        self.answer(id, &Reply::Error { kind: ErrorKind::TooSlow, text }, attached.sequence);
+        Some(attached)
+    }
+
     /// Starts sending a caller the ends of containers.
     pub(super) fn watch(&mut self, id: CallerId, sequence: u32) {
         if let Some(caller) = self.find(id) {
@@ -174,15 +199,15 @@ impl Callers {
                 };
                 self.answer(id, &reply, sequence);
             }
-            if let Some((sequence, _)) = attached.filter(|(_, to)| *to == place) {
-                self.answer(id, &exit.map_or(never, Reply::Exited), sequence);
+            if let Some(attached) = attached.filter(|attached| attached.place == place) {
+                self.answer(id, &exit.map_or(never, Reply::Exited), attached.sequence);
             }
             if let Some((sequence, exit)) = watches.zip(exit) {
                 self.answer(id, &Reply::Ended { container, exit }, sequence);
             }
             if let Some(caller) = self.find(id) {
                 caller.waits = caller.waits.filter(|(_, waited, _)| *waited != place);
-                caller.attached = caller.attached.filter(|(_, to)| *to != place);
+                caller.attached = caller.attached.filter(|attached| attached.place != place);
             }
         }
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::callers::CallerId;
 use super::log::{Log, Stream};
-use super::output::{AttachError, Audience, Output, PATIENCE, SINKS};
+use super::output::{AttachError, Audience, Departure, Output, SINKS};
 use super::protocol::{CreateFlags, ErrorKind, Phase};
 use super::status_record::StatusRecord;
 use super::stdio::{Direction, End, Progress, Relay};
@@ -26,6 +26,12 @@ use crate::cgroup::oom_kills;
 use crate::error::{Error, Result};
 use crate::init::ParentEnd;
 use crate::process::{self, Exit, Signal};
+
+/// Output streams of a container: its output and its error output.
+pub(super) const STREAMS: usize = 2;
+
+/// How long the last output of a container that was told to end is offered to a foreground user.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How long an end that cannot be written is kept, and how often it is tried.
 const UNWRITTEN: Duration = Duration::from_secs(60);
@@ -102,7 +108,7 @@ pub(super) struct Container {
     /// Its output and error output, or what its terminal shows.
     pub(super) flows: Vec<Flow>,
     /// For the input and each of the flows: there may be something to copy.
-    pub(super) ready: [bool; 3],
+    pub(super) ready: [bool; 1 + STREAMS],
     pub(super) status: StatusRecord,
     /// What the record on disk does not say.
     is_unwritten: bool,
@@ -112,6 +118,8 @@ pub(super) struct Container {
     /// Ends of streams that are not used any more. A descriptor that somebody else has a copy of stays in an epoll until it
     /// is taken out.
     pub(super) retired: Vec<End>,
+    /// Readers that were too slow: the stream's index and the slot that they had there.
+    pub(super) cut_off: Vec<(usize, usize)>,
 }
 
 impl Container {
@@ -135,12 +143,13 @@ impl Container {
             stdin: None,
             input: None,
             flows: Vec::new(),
-            ready: [true; 3],
+            ready: [true; 1 + STREAMS],
             status: StatusRecord::default(),
             is_unwritten: false,
             exit: None,
             given_up: None,
             retired: Vec::new(),
+            cut_off: Vec::new(),
         }
     }
 
@@ -204,8 +213,8 @@ impl Container {
     }
 
     fn give_up(&mut self) {
-        self.given_up.get_or_insert_with(|| Instant::now() + PATIENCE);
-        self.ready = [true; 3];
+        self.given_up.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+        self.ready = [true; 1 + STREAMS];
     }
 
     /// Is it over with its last output, whether that was taken or not?
@@ -224,7 +233,7 @@ impl Container {
                 Flow::Output(output) => output.drain(),
             }
         }
-        self.ready = [true; 3];
+        self.ready = [true; 1 + STREAMS];
         self.state = State::Draining;
         if self.doomed {
             self.give_up();
@@ -351,11 +360,15 @@ impl Container {
         }
     }
 
-    /// Takes a sink back that was just attached.
-    pub(super) fn detach_sink(&mut self, index: usize, slot: usize) {
-        if let Some(Flow::Output(output)) = self.flows.get_mut(index) {
-            self.retired.extend(output.detach(slot));
+    /// Takes the sinks of an attachment back.
+    pub(super) fn detach_sinks(&mut self, slots: [Option<usize>; STREAMS]) {
+        for (flow, slot) in self.flows.iter_mut().zip(slots) {
+            if let (Flow::Output(output), Some(slot)) = (flow, slot) {
+                self.retired.extend(output.detach(slot));
+            }
         }
+        // A stream may have waited for one of them.
+        self.ready = [true; 1 + STREAMS];
     }
 
     /// Drops the attached input.
@@ -404,18 +417,24 @@ impl Container {
         }
         // A terminal is one stream, and a pause has none.
         self.ready[1 + self.flows.len()..].fill(false);
-        for (flow, ready) in self.flows.iter_mut().zip(&mut self.ready[1..]) {
-            if *ready {
-                *ready = Progress::Ready
-                    == match flow {
-                        Flow::Relay(relay) => relay.pump(),
-                        Flow::Output(output) => {
-                            let progress = output.pump(scratch, self.log.as_mut(), now);
-                            self.retired.extend(output.departed().into_iter().map(|departed| departed.end));
-                            progress
-                        }
-                    };
+        for (index, (flow, ready)) in self.flows.iter_mut().zip(&mut self.ready[1..]).enumerate() {
+            if !*ready {
+                continue;
             }
+            let progress = match flow {
+                Flow::Relay(relay) => relay.pump(),
+                Flow::Output(output) => {
+                    let progress = output.pump(scratch, self.log.as_mut(), now);
+                    for departed in output.departed() {
+                        if departed.reason == Departure::TooSlow {
+                            self.cut_off.push((index, departed.slot));
+                        }
+                        self.retired.push(departed.end);
+                    }
+                    progress
+                }
+            };
+            *ready = progress == Progress::Ready;
         }
         self.ready.contains(&true)
     }

@@ -29,7 +29,8 @@ use super::container::{Container, State};
 use super::jobs::{self, Job, Leftovers};
 use super::protocol::{ErrorKind, Reply};
 use super::stdio::BUFFER;
-use super::worker::{JobFailure, Outcome, Worker};
+use super::worker::{JobFailure, Order, Outcome, Worker};
+use crate::container::Id;
 use crate::error::{Error, Result};
 use crate::init::FromChild;
 use crate::process::{self, Exit};
@@ -47,6 +48,9 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// How long a worker may make something: as long as its caller waits for it. A frozen cgroup stops it, for example.
 const STUCK: Duration = Duration::from_secs(120);
+
+/// How long an executor is kept for the next order.
+const PARKED: Duration = Duration::from_secs(3);
 
 const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
@@ -227,10 +231,19 @@ impl<'a> Monitor<'a> {
         }
         let now = Instant::now();
         self.kill_stuck(now);
+        self.dismiss_idle(now);
         let mut more = false;
         for place in 0..self.containers.len() {
             if let Some(container) = &mut self.containers[place] {
                 more |= container.pump(&mut self.scratch, now);
+                for (stream, slot) in std::mem::take(&mut container.cut_off) {
+                    if let Some(mut attached) = self.callers.cut_off(place, stream, slot) {
+                        // That slot is free already, or another's.
+                        attached.slots[stream] = None;
+                        container.detach_sinks(attached.slots);
+                        more = true;
+                    }
+                }
                 let is_over = self.abandoned || container.is_drained() || container.is_given_up(now);
                 if matches!(container.state, State::Draining) && is_over {
                     self.remove(place);
@@ -262,6 +275,15 @@ impl<'a> Monitor<'a> {
         for (worker, _) in self.workers.iter_mut().flatten().filter(stuck) {
             worker.kill();
             self.has_dead = true;
+        }
+    }
+
+    /// Lets the executors go that have had nothing to do for a while: each is some memory.
+    fn dismiss_idle(&mut self, now: Instant) {
+        for slot in &mut self.workers {
+            if matches!(slot, Some((worker, Job::Parked(_))) if worker.since + PARKED <= now) {
+                *slot = None;
+            }
         }
     }
 
@@ -378,6 +400,40 @@ impl<'a> Monitor<'a> {
         Ok(())
     }
 
+    /// Has something executed in the container with the first process `host`: by its parked executor, or by a new one.
+    pub(super) fn execute(&mut self, id: Id, order: &Order, job: Job, host: i32) -> Result<(), JobFailure> {
+        if let Some(slot) = self.workers.iter_mut().find(|slot| is_parked(slot, host))
+            && let Some((worker, parked)) = slot
+        {
+            if worker.give(order).is_ok() {
+                *parked = job;
+                return Ok(());
+            }
+            // It was killed.
+            *slot = None;
+        }
+        let mut worker = jobs::executor(&self.settings.state_root, id)?;
+        worker.give(order)?;
+        self.employ(worker, job)
+    }
+
+    /// Keeps an executor that has just executed something, if its container may need it again and has no other.
+    fn park(&mut self, place: usize, mut worker: Worker, host: i32) {
+        let is_host = |container: &Container| container.pid == host && container.is_alive();
+        let is_wanted = self.containers.iter().flatten().any(is_host)
+            && self.ending.is_none()
+            && !self.workers.iter().any(|slot| is_parked(slot, host));
+        if is_wanted {
+            worker.since = Instant::now();
+            self.workers[place] = Some((worker, Job::Parked(host)));
+        }
+    }
+
+    /// Lets the executors go that the container with this first process has no use for any more.
+    pub(super) fn dismiss(&mut self, host: i32) {
+        self.workers.iter_mut().filter(|slot| is_parked(slot, host)).for_each(|slot| *slot = None);
+    }
+
     /// Follows the worker that makes the container at `place`, which is not there if that fails.
     pub(super) fn employ_maker(
         &mut self,
@@ -397,12 +453,19 @@ impl<'a> Monitor<'a> {
     fn take_outcome(&mut self, place: usize) -> Result<()> {
         let Some(Some((worker, _))) = self.workers.get(place) else { return Ok(()) };
         let Some(outcome) = worker.outcome() else { return Ok(()) };
-        let Some((_, job)) = self.workers[place].take() else { return Ok(()) };
+        let Some((worker, job)) = self.workers[place].take() else { return Ok(()) };
         // What it made may have ended meanwhile.
         self.has_dead = true;
         match job {
             Job::Make(place, caller, sequence) => self.made(place, caller, sequence, outcome),
-            Job::Exec { caller, sequence, bound } => self.executed(caller, sequence, bound, outcome),
+            Job::Exec { caller, sequence, bound, host } => {
+                if matches!(outcome, Outcome::Made(_)) {
+                    self.park(place, worker, host);
+                }
+                self.executed(caller, sequence, bound, outcome);
+            }
+            // It has ended.
+            Job::Parked(_) => {}
             Job::Answer(caller, sequence) => match outcome {
                 Outcome::Failed(failure) => self.fail(caller, sequence, failure.kind, &failure.text),
                 _ => drop(self.callers.answer(caller, &Reply::Done, sequence)),
@@ -518,7 +581,8 @@ impl<'a> Monitor<'a> {
 
     /// Is there so much to do that nothing more is taken on?
     pub(super) fn is_full(&self) -> bool {
-        self.workers.iter().flatten().count() >= JOBS || self.execs.len() >= JOBS
+        let busy = self.workers.iter().flatten().filter(|(_, job)| !matches!(job, Job::Parked(_)));
+        busy.count() >= JOBS || self.execs.len() >= JOBS
     }
 
     pub(super) fn shut_down(&mut self, caller: CallerId, sequence: u32) {
@@ -534,6 +598,7 @@ impl<'a> Monitor<'a> {
     }
 
     fn is_done(&mut self) -> bool {
+        // Who is parked in a container goes with its first process.
         if self.containers.iter().any(Option::is_some) || self.workers.iter().any(Option::is_some) {
             self.idle_since = None;
             return false;
@@ -557,8 +622,10 @@ impl<'a> Monitor<'a> {
         let idle = self.idle_since.map(|since| since + IDLE);
         let streams = self.containers.iter().flatten().filter_map(Container::deadline).min();
         let makers = self.workers.iter().flatten().filter(|(worker, job)| job.makes() && !worker.is_killed());
-        let stuck = makers.map(|(worker, _)| worker.since + STUCK).min();
-        let deadline = idle.into_iter().chain(streams).chain(stuck).min()?;
+        let stuck = makers.map(|(worker, _)| worker.since + STUCK);
+        let parked = self.workers.iter().flatten().filter(|(_, job)| matches!(job, Job::Parked(_)));
+        let parked = parked.map(|(worker, _)| worker.since + PARKED);
+        let deadline = idle.into_iter().chain(streams).chain(stuck).chain(parked).min()?;
         // A little later than asked, so that the deadline is over when we look.
         Some(deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -625,6 +692,10 @@ impl<'a> Monitor<'a> {
     }
 }
 
+fn is_parked(slot: &Option<(Worker, Job)>, host: i32) -> bool {
+    matches!(slot, Some((_, Job::Parked(parked))) if *parked == host)
+}
+
 fn from_nix(errno: nix::errno::Errno) -> Errno {
     Errno::from_raw_os_error(errno as i32)
 }
@@ -671,7 +742,9 @@ mod tests {
             }
         });
         let nobody = CallerId::nobody();
-        monitor.employ(worker.unwrap(), Job::Exec { caller: nobody, sequence: 1, bound: false }).unwrap();
+        monitor
+            .employ(worker.unwrap(), Job::Exec { caller: nobody, sequence: 1, bound: false, host: 0 })
+            .unwrap();
         monitor.kill_stuck(begun);
         assert!(!monitor.workers[0].as_ref().unwrap().0.is_killed());
         monitor.kill_stuck(Instant::now() + STUCK);

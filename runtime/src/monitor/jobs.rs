@@ -1,8 +1,8 @@
 //! What workers do for a monitor: each job with just what it needs, and what to do with its result.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
@@ -14,7 +14,9 @@ use super::protocol::{ErrorKind, Pause};
 use super::removal;
 use super::worker::{JobFailure, Made, Outcome, Worker};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
-use crate::container::{self, Console, CreateRequest, ExecRequest, Gate, Id, PATIENCE, Stdio, Target};
+use crate::container::{
+    self, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Id, PATIENCE, Stdio, Target,
+};
 use crate::error::Error;
 use crate::network;
 use crate::pause::{self, PauseRequest};
@@ -36,7 +38,11 @@ pub(super) enum Job {
         sequence: u32,
         /// It ends with its caller.
         bound: bool,
+        /// The first process of its container.
+        host: i32,
     },
+    /// It executed something in the container with this first process, and waits for more.
+    Parked(i32),
     /// A caller gets the result.
     Answer(CallerId, u32),
     /// What is left of the container at this place is being removed.
@@ -100,25 +106,17 @@ pub(super) fn create(
     })
 }
 
-/// Executes a process in a container. `stdio` is missing where it has a terminal.
-pub(super) fn exec(
-    state_root: &Path,
-    id: Id,
-    process: OwnedFd,
-    stdio: Option<[OwnedFd; 3]>,
-) -> Result<Worker, JobFailure> {
-    let kept: Vec<_> = std::iter::once(&process).chain(stdio.iter().flatten()).map(AsFd::as_fd).collect();
-    let kept = numbers(&kept);
-    Worker::start(&kept, || {
-        let process = read_process(process)?;
-        let console = if stdio.is_some() { Console::Absent } else { Console::Returned };
-        let stdio = match stdio {
+/// Starts an executor for a container, which reads what that is with its first order.
+pub(super) fn executor(state_root: &Path, id: Id) -> Result<Worker, JobFailure> {
+    let mut target = None;
+    Worker::start_executor(|order| {
+        let process = read_process(order.process)?;
+        let console = if order.stdio.is_some() { Console::Absent } else { Console::Returned };
+        let stdio = match order.stdio {
             Some([stdin, stdout, stderr]) => Stdio::Descriptors { stdin, stdout, stderr },
             None => Stdio::Inherit,
         };
-        let executed = container::exec(ExecRequest {
-            id,
-            state_root: state_root.to_owned(),
+        let request = ExecRequest {
             process,
             stdio,
             console,
@@ -128,7 +126,12 @@ pub(super) fn exec(
             ignore_paused: false,
             pidfd_socket: None,
             cgroups: Vec::new(),
-        })?;
+        };
+        let target = match &mut target {
+            Some(target) => target,
+            none => none.insert(ExecTarget::open(state_root, &id)?),
+        };
+        let executed = container::exec(target, request)?;
         let more = [executed.console_master, None, None];
         Ok(Outcome::Made(Made { pid: executed.pid, pidfd: executed.pidfd, more }))
     })
@@ -211,12 +214,19 @@ fn read_process(file: OwnedFd) -> Result<oci_spec::runtime::Process, JobFailure>
     if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW) {
         return Err(failed(ErrorKind::Malformed, "the process is no sealed memory file".to_owned()));
     }
-    let mut text = Vec::new();
-    let mut file = File::from(file);
-    // It was written by the caller, through this description's offset.
-    std::io::Seek::rewind(&mut file)
-        .and_then(|()| file.take(LONGEST_PROCESS).read_to_end(&mut text))
-        .map_err(|error| failed(ErrorKind::Malformed, format!("cannot read the process: {error}")))?;
+    let unread =
+        |error: std::io::Error| failed(ErrorKind::Malformed, format!("cannot read the process: {error}"));
+    let file = File::from(file);
+    let length = file.metadata().map_err(unread)?.len();
+    if length > LONGEST_PROCESS {
+        return Err(failed(
+            ErrorKind::Malformed,
+            format!("the process is longer than {LONGEST_PROCESS} bytes"),
+        ));
+    }
+    // From its start, whatever the offset that the caller has left.
+    let mut text = vec![0; length as usize];
+    file.read_exact_at(&mut text, 0).map_err(unread)?;
     serde_json::from_slice(&text)
         .map_err(|error| failed(ErrorKind::Malformed, format!("cannot understand the process: {error}")))
 }

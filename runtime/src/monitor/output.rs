@@ -3,7 +3,7 @@
 //! ```text
 //!   pipe or terminal of the container --one chunk at a time--> log
 //!                                                         +--> the foreground user   (waited for without limit)
-//!                                                         +--> attached guests       (cut after PATIENCE)
+//!                                                         +--> attached guests       (ROOM ahead of them, then cut off)
 //! ```
 //!
 //! Invariants:
@@ -12,7 +12,10 @@
 //!   natively, and nothing piles up here
 //! - memory is taken only while a sink is behind, and then for one chunk; everything else passes through a buffer that
 //!   all outputs of a monitor share
-//! - a guest that takes nothing for [`PATIENCE`] is cut, so that nobody can stop a container by looking on
+//! - a guest has [`ROOM`] in its own pipe, which is no memory of ours. Who leaves that full makes the stream wait for
+//!   [`PATIENCE`] and, beyond that, as long for each ROOM that it takes: then it is cut off. So nobody can stop a container by
+//!   looking on, a reader that never reads costs it two seconds, one that trickles costs it no more in proportion, and a
+//!   healthy one that was not scheduled for a moment loses nothing
 //! - without sinks and log the container writes into the void: it is never stopped for want of a reader
 //!
 //! Readiness is edge-triggered, as for [`super::stdio::Relay`]: an event on any of the descriptors means
@@ -27,8 +30,12 @@ use super::stdio::{self, BUFFER, End, Progress, Stop, TURN};
 /// Most sinks of one output.
 pub const SINKS: usize = 8;
 
-/// How long a guest may take nothing while something waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a guest may make the stream wait, in all and once more for each [`ROOM`] that it takes.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a guest may be behind before the stream waits for it, in bytes: as much as an ordinary user may give a pipe (pipe(7)).
+/// A pipe that may not grow, and a socket, keep what they have.
+pub const ROOM: usize = 1 << 20;
 
 /// Who a sink belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +54,7 @@ pub enum Departure {
     Ended,
     /// It takes nothing more.
     Broken,
-    /// It took nothing for too long.
+    /// It was waited for too long.
     TooSlow,
 }
 
@@ -82,6 +89,8 @@ struct Sink {
     taken: usize,
     /// Since when it has taken nothing of it.
     blocked: Option<Instant>,
+    /// How long it may still be waited for, before `blocked` is counted.
+    patience: Duration,
 }
 
 /// One output stream.
@@ -123,7 +132,11 @@ impl Output {
     /// Adds a sink, which gets what is read from now on; returns its slot.
     pub fn attach(&mut self, end: End, audience: Audience) -> Result<usize, AttachError> {
         let slot = self.free_slot()?;
-        self.sinks[slot] = Some(Sink { end, audience, taken: self.waiting.len(), blocked: None });
+        if audience == Audience::Guest {
+            end.widen(ROOM);
+        }
+        let taken = self.waiting.len();
+        self.sinks[slot] = Some(Sink { end, audience, taken, blocked: None, patience: PATIENCE });
         Ok(slot)
     }
 
@@ -145,7 +158,7 @@ impl Output {
     /// When to pump without an event, so that a guest who takes nothing is cut.
     pub fn next_deadline(&self) -> Option<Instant> {
         let guests = self.sinks.iter().flatten().filter(|sink| sink.audience == Audience::Guest);
-        guests.filter_map(|sink| sink.blocked).min().map(|since| since + PATIENCE)
+        guests.filter_map(|sink| sink.blocked.map(|since| since + sink.patience)).min()
     }
 
     /// Whether everything was passed on and nothing will come any more.
@@ -285,11 +298,11 @@ impl Sink {
             match stdio::flush(&self.end, &chunk[self.taken..]) {
                 Ok(count @ 1..) => {
                     self.taken += count;
-                    self.blocked = None;
+                    self.took(count, now);
                 }
                 Err(Stop::Waiting) => {
                     let since = *self.blocked.get_or_insert(now);
-                    let too_long = now.saturating_duration_since(since) >= PATIENCE;
+                    let too_long = now.saturating_duration_since(since) >= self.patience;
                     return if self.audience == Audience::Guest && too_long {
                         Err(Departure::TooSlow)
                     } else {
@@ -299,8 +312,16 @@ impl Sink {
                 Ok(_) | Err(_) => return Err(Departure::Broken),
             }
         }
-        self.blocked = None;
         Ok(())
+    }
+
+    /// Counts how long it was waited for, and what it took against that.
+    fn took(&mut self, count: usize, now: Instant) {
+        if let Some(since) = self.blocked.take() {
+            self.patience = self.patience.saturating_sub(now.saturating_duration_since(since));
+        }
+        let earned = PATIENCE.mul_f64(count as f64 / ROOM as f64);
+        self.patience = (self.patience + earned).min(PATIENCE);
     }
 }
 

@@ -131,6 +131,8 @@ pub enum ErrorKind {
     NotExecutable,
     /// A container of that name exists already.
     Exists,
+    /// The caller is attached no more: it did not take the output that there was for it.
+    TooSlow,
     /// A kind that only a newer monitor knows.
     Other(u16),
 }
@@ -289,6 +291,7 @@ fn error_number(kind: ErrorKind) -> u16 {
         ErrorKind::CommandNotFound => 7,
         ErrorKind::NotExecutable => 8,
         ErrorKind::Exists => 9,
+        ErrorKind::TooSlow => 10,
         ErrorKind::Other(number) => number,
     }
 }
@@ -304,6 +307,7 @@ fn error_from(number: u16) -> ErrorKind {
         7 => ErrorKind::CommandNotFound,
         8 => ErrorKind::NotExecutable,
         9 => ErrorKind::Exists,
+        10 => ErrorKind::TooSlow,
         other => ErrorKind::Other(other),
     }
 }

@@ -61,6 +61,8 @@ impl Monitor<'_> {
         }
         if let Some(container) = &mut self.containers[place] {
             container.ended(exit);
+            let host = container.pid;
+            self.dismiss(host);
         }
     }
 }

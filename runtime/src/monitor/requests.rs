@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::callers::{CallerId, Wait};
+use super::callers::{Attached, CallerId, Wait};
 use super::channel::{MAX_DESCRIPTORS, Received};
-use super::container::{Container, Kind, State};
+use super::container::{Container, Kind, STREAMS, State};
 use super::event_loop::{CONTAINERS, Mode, Monitor};
 use super::jobs::{self, Job};
 use super::log::{Log, LogSettings};
@@ -15,7 +15,7 @@ use super::protocol::{
 };
 use super::stdio::{Direction, End, Relay};
 use super::streams;
-use super::worker::JobFailure;
+use super::worker::{JobFailure, Order};
 use crate::container::Id;
 use crate::error::Error;
 use crate::process::{self, Signal};
@@ -325,18 +325,20 @@ impl Monitor<'_> {
             (false, Some(stdin), Some(stdout), Some(stderr)) => Some([stdin, stdout, stderr]),
             _ => return Err(refuse(ErrorKind::Malformed, "standard streams go without a terminal only")),
         };
+        let order = Order { process, stdio };
         let place = self.place_of(exec.container)?;
-        if !matches!(self.at(place)?.state, State::Running | State::Created(_)) {
+        let container = self.at(place)?;
+        if !matches!(container.state, State::Running | State::Created(_)) {
             return Err(refuse(ErrorKind::WrongPhase, "the container is not running"));
         }
+        let host = container.pid;
         let container = container_id(exec.container)?;
         let Some(caller) = self.callers.find(id) else { return Ok(None) };
         if caller.has_executed {
             return Err(refuse(ErrorKind::Busy, "this conversation has executed something already"));
         }
         caller.has_executed = true;
-        let worker = jobs::exec(&self.settings.state_root, container, process, stdio)?;
-        self.employ(worker, Job::Exec { caller: id, sequence, bound: exec.bound })?;
+        self.execute(container, &order, Job::Exec { caller: id, sequence, bound: exec.bound, host }, host)?;
         Ok(None)
     }
 
@@ -366,31 +368,31 @@ impl Monitor<'_> {
         }
         // All of it or nothing.
         let input = stdin.map(|stdin| container.input_of(&stdin)).transpose()?;
-        let mut ends = Vec::with_capacity(2);
+        let mut ends = Vec::with_capacity(STREAMS);
         for (index, sink) in sinks.iter().enumerate() {
             if let Some(sink) = sink {
                 ends.push((index, container.sink_of(index, sink)?));
             }
         }
-        let slots: Vec<_> =
-            ends.into_iter().map(|(index, end)| (index, container.attach_sink(index, end))).collect();
+        let mut slots = [None; STREAMS];
+        for (index, end) in ends {
+            slots[index] = container.attach_sink(index, end);
+        }
         let has_input = input.is_some();
         if has_input {
             container.input = input;
         }
-        container.ready = [true; 3];
+        container.ready = [true; 1 + STREAMS];
         if let Err(error) = self.watch_streams(place) {
             let container = self.at(place)?;
             if has_input {
                 container.close_input();
             }
-            for (index, slot) in slots {
-                slot.into_iter().for_each(|slot| container.detach_sink(index, slot));
-            }
+            container.detach_sinks(slots);
             return Err(error.into());
         }
         if let Some(caller) = self.callers.find(id) {
-            caller.attached = Some((sequence, place));
+            caller.attached = Some(Attached { sequence, place, slots });
         }
         Ok(Some(Reply::Done))
     }

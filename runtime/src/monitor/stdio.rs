@@ -100,6 +100,14 @@ impl End {
             && polled[0].revents().contains(PollFlags::ERR)
     }
 
+    /// Lets a pipe hold this many bytes, where that is more and we may; others stay as they are.
+    pub(super) fn widen(&self, size: usize) {
+        let is_smaller = |has: usize| has < size;
+        if self.kind == EndKind::Pipe && rustix::pipe::fcntl_getpipe_size(self).is_ok_and(is_smaller) {
+            let _ = rustix::pipe::fcntl_setpipe_size(self, size);
+        }
+    }
+
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self.kind {
             EndKind::Socket => {

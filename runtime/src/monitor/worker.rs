@@ -4,6 +4,9 @@
 //! heap behind for the life of the pod. A worker is a fork of the monitor that does one job, sends its result and is
 //! gone with all its memory. What it makes are the monitor's children, not its own (`CLONE_PARENT`).
 //!
+//! One that executes is an *executor*: it gets its orders by message and may be kept for the next one, as it has read by then
+//! what the container is.
+//!
 //! Invariants: a worker keeps only the descriptors of its job, so no pipe or conversation outlives the monitor's end of it; it
 //! is killed with its monitor; one that ends without a word has failed.
 
@@ -22,6 +25,9 @@ use crate::sys::fd::close_except;
 /// Most descriptors that a job needs.
 const MOST_KEPT: usize = 6;
 
+/// The message of an [`Order`], whose descriptors say it all: a packet of no bytes would look like the end.
+const ORDER: &[u8] = b"execute";
+
 /// A process that a worker made.
 #[derive(Debug)]
 pub(super) struct Made {
@@ -31,6 +37,15 @@ pub(super) struct Made {
     pub(super) pidfd: OwnedFd,
     /// What came with it, without a gap: see the job.
     pub(super) more: [Option<OwnedFd>; MAX_DESCRIPTORS - 1],
+}
+
+/// What an executor is to execute.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// A memory file with the process as in config.json.
+    pub(super) process: OwnedFd,
+    /// Its descriptors 0, 1 and 2; missing where it has a terminal.
+    pub(super) stdio: Option<[OwnedFd; 3]>,
 }
 
 /// What a job came to.
@@ -83,13 +98,34 @@ impl Worker {
         kept: &[RawFd],
         job: impl FnOnce() -> Result<Outcome, JobFailure>,
     ) -> Result<Worker, JobFailure> {
-        let failed = |what: String| JobFailure { kind: ErrorKind::Failed, text: what };
+        Worker::fork(kept, |monitor| {
+            let outcome = job().unwrap_or_else(Outcome::Failed);
+            tell(monitor, &outcome).is_ok()
+        })
+    }
+
+    /// Starts an executor: a process that executes what it is ordered to, one after the other, as long as we keep it.
+    pub(super) fn start_executor(
+        mut execute: impl FnMut(Order) -> Result<Outcome, JobFailure>,
+    ) -> Result<Worker, JobFailure> {
+        Worker::fork(&[], |monitor| {
+            while let Some(order) = next_order(monitor) {
+                let outcome = execute(order).unwrap_or_else(Outcome::Failed);
+                if tell(monitor, &outcome).is_err() {
+                    return false;
+                }
+            }
+            true
+        })
+    }
+
+    fn fork(kept: &[RawFd], life: impl FnOnce(&Connection) -> bool) -> Result<Worker, JobFailure> {
         let (ours, its) = Connection::pair().map_err(|error| failed(error.to_string()))?;
         let monitor = rustix::process::getpid();
         match clone3(0, None) {
             Ok(Cloned::Child) => {
-                let code = work(monitor, &its, kept, job);
-                exit_now(code)
+                let done = begin(monitor, &its, kept) && life(&its);
+                exit_now(i32::from(!done))
             }
             // It is reaped with all children; what counts is the conversation.
             Ok(Cloned::Parent { pidfd, .. }) => {
@@ -97,6 +133,14 @@ impl Worker {
             }
             Err(errno) => Err(failed(format!("cannot start a worker: {errno}"))),
         }
+    }
+
+    /// Gives an executor its next order. One that is gone takes none.
+    pub(super) fn give(&mut self, order: &Order) -> Result<(), JobFailure> {
+        let descriptors = std::iter::once(&order.process).chain(order.stdio.iter().flatten());
+        let descriptors: Vec<BorrowedFd<'_>> = descriptors.map(AsFd::as_fd).collect();
+        self.since = Instant::now();
+        self.connection.send(ORDER, &descriptors).map_err(|error| failed(error.to_string()))
     }
 
     /// Ends it: what it makes from now on is nothing.
@@ -114,8 +158,7 @@ impl Worker {
     /// What the job came to; `None` while it is going on.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let mut buffer = [0; MAX_MESSAGE];
-        let failed =
-            |text: &str| Some(Outcome::Failed(JobFailure { kind: ErrorKind::Failed, text: text.to_owned() }));
+        let failed = |text: &str| Some(Outcome::Failed(failed(text.to_owned())));
         match self.connection.receive(&mut buffer) {
             Ok(Received::Nothing) => None,
             Ok(Received::Packet(length, descriptors)) => match decode_reply(&buffer[..length]) {
@@ -146,13 +189,12 @@ fn made(pid: u32, descriptors: [Option<OwnedFd>; MAX_DESCRIPTORS]) -> Option<Out
     Some(Outcome::Made(Made { pid, pidfd: pidfd?, more }))
 }
 
-/// The worker's life; returns its exit code, which nobody reads.
-fn work(
-    parent: Pid,
-    monitor: &Connection,
-    kept: &[RawFd],
-    job: impl FnOnce() -> Result<Outcome, JobFailure>,
-) -> i32 {
+fn failed(text: String) -> JobFailure {
+    JobFailure { kind: ErrorKind::Failed, text }
+}
+
+/// Ties the worker to its monitor and leaves it the descriptors of its job; false if that is not possible.
+fn begin(parent: Pid, monitor: &Connection, kept: &[RawFd]) -> bool {
     // A monitor that was killed before this line would not be missed by it.
     let parent_is_there = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok()
         && rustix::process::getppid() == Some(parent);
@@ -160,11 +202,19 @@ fn work(
     for (number, descriptor) in numbers.iter_mut().zip(kept.iter().chain([&monitor.as_fd().as_raw_fd()])) {
         *number = *descriptor;
     }
-    if kept.len() > MOST_KEPT || !parent_is_there || close_except(3, &mut numbers).is_err() {
-        return 1;
-    }
-    let outcome = job().unwrap_or_else(Outcome::Failed);
-    i32::from(tell(monitor, &outcome).is_err())
+    kept.len() <= MOST_KEPT && parent_is_there && close_except(3, &mut numbers).is_ok()
+}
+
+/// Waits for an order; `None` when the monitor has no more.
+fn next_order(monitor: &Connection) -> Option<Order> {
+    let mut buffer = [0; MAX_MESSAGE];
+    let Ok(Received::Packet(_, descriptors)) = monitor.receive(&mut buffer) else { return None };
+    let [process, stdin, stdout, stderr] = descriptors;
+    let stdio = match (stdin, stdout, stderr) {
+        (Some(stdin), Some(stdout), Some(stderr)) => Some([stdin, stdout, stderr]),
+        _ => None,
+    };
+    Some(Order { process: process?, stdio })
 }
 
 fn tell(monitor: &Connection, outcome: &Outcome) -> Result<(), ChannelError> {

@@ -20,6 +20,7 @@ use crate::Test;
 
 pub const TESTS: &[Test] = &[
     ("executable::overlay_cannot_be_written", overlay_cannot_be_written),
+    ("executable::an_overlay_needs_no_folder_of_the_host", an_overlay_needs_no_folder_of_the_host),
     ("executable::sealed_copy_cannot_be_written", sealed_copy_cannot_be_written),
     ("executable::without_the_defence_the_attack_succeeds", without_the_defence_the_attack_succeeds),
     ("executable::a_read_only_bind_is_no_defence", a_read_only_bind_is_no_defence),
@@ -36,6 +37,10 @@ pub fn child(mode: &str) {
         }
         "sealed" => {
             drop_mount_rights();
+            seal_or_reexec().unwrap();
+        }
+        "covered" => {
+            cover_sys();
             seal_or_reexec().unwrap();
         }
         _ => {}
@@ -130,6 +135,13 @@ fn folder() -> tempfile::TempDir {
 fn overlay_cannot_be_written() {
     let folder = folder();
     let victim = Victim::start(folder.path(), &folder.path().join("victim"), "protected");
+    assert_eq!(victim.report, "Overlay");
+    assert!(!victim.attack());
+}
+
+fn an_overlay_needs_no_folder_of_the_host() {
+    let folder = folder();
+    let victim = Victim::start(folder.path(), &folder.path().join("victim"), "covered");
     assert_eq!(victim.report, "Overlay");
     assert!(!victim.attack());
 }
@@ -245,6 +257,14 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
+}
+
+/// Makes /sys an empty folder for this process.
+fn cover_sys() {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    mount("none", "/sys", "tmpfs", MountFlags::empty(), None).unwrap();
 }
 
 /// Without CAP_SYS_ADMIN, now and after exec: overlay is refused then.

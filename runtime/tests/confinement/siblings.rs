@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use common::Bundle;
-use runtime::container::{self, Console, CreateRequest, ExecRequest, Gate, Stdio};
+use runtime::container::{self, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Stdio};
 use runtime::process::{Exit, Signal, signal, wait};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
@@ -54,11 +54,10 @@ fn containers_and_commands_are_the_parents() {
     let first = open(&child::run(|| create(&bundle)));
     let second = child::run(|| {
         let id = bundle.id.parse().unwrap();
-        let mut process = container::process_of(&bundle.state_root(), &id).unwrap();
+        let target = ExecTarget::open(&bundle.state_root(), &id).unwrap();
+        let mut process = target.process().unwrap();
         process.set_args(Some(["sh", "-c", "exit 7"].map(str::to_owned).to_vec()));
-        let executed = container::exec(ExecRequest {
-            id,
-            state_root: bundle.state_root(),
+        let request = ExecRequest {
             process,
             stdio: Stdio::Inherit,
             console: Console::Absent,
@@ -68,8 +67,8 @@ fn containers_and_commands_are_the_parents() {
             ignore_paused: false,
             pidfd_socket: None,
             cgroups: Vec::new(),
-        });
-        executed.unwrap().pid.to_string()
+        };
+        container::exec(&target, request).unwrap().pid.to_string()
     });
     assert_eq!(wait(open(&second)).unwrap(), Exit::Code(7));
     assert_eq!(bundle.status(), "running");

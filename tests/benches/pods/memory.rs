@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use tests::leaks::names_in;
 
 use super::server::{Pod, Server};
+use crate::rollup::rollup;
 
 /// Bytes, of an engine with pods.
 #[derive(Debug, Clone, Copy)]
@@ -82,14 +83,4 @@ fn process(pid: u32) -> Option<Process> {
     let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()?;
     let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     Some(Process { pid, parent, cgroup })
-}
-
-/// One line of the sums over a process's mappings, in bytes.
-fn rollup(pid: u32, key: &str) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key));
-    let number =
-        line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|line| line.parse::<u64>().ok());
-    Ok(number.with_context(|| format!("{path} has no {key}"))? * 1024)
 }

@@ -1,7 +1,7 @@
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::time::{Duration, Instant};
 
-use super::{Audience, Departure, Output, PATIENCE, SINKS};
+use super::{Audience, Departure, Output, PATIENCE, ROOM, SINKS};
 use crate::monitor::log::{Log, LogSettings, Stream};
 use crate::monitor::stdio::{BUFFER, Direction, End, Progress};
 
@@ -97,40 +97,69 @@ fn log_and_sinks_get_the_same_and_late_ones_what_is_new() {
 }
 
 #[test]
-fn a_slow_guest_slows_the_container_and_is_cut() {
+fn a_guest_that_takes_nothing_has_room_and_is_cut() {
     let (mut output, mut container) = stream();
     let mut logged = Logged::new();
     let mut quick = attach(&mut output, Audience::Foreground);
-    let mut slow = attach(&mut output, Audience::Guest);
+    let _slow = attach(&mut output, Audience::Guest);
     let start = Instant::now();
-    // Its pipe takes 64 KiB, we one chunk, the container's pipe another 64 KiB.
+    // Its pipe takes ROOM, we one chunk, the container's pipe 64 KiB.
     let mut written = 0;
     let mut seen = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..40 {
         written += fill(&mut container);
         pump(&mut output, Some(&mut logged.1), start);
         seen.extend(take(&mut quick));
     }
-    assert!(written <= (128 << 10) + BUFFER, "{written}");
-    assert_eq!(seen.len(), written - (64 << 10));
-    let deadline = output.next_deadline().unwrap();
-    assert_eq!(deadline, start + PATIENCE);
-    // Whatever it takes gives it new time.
-    slow.read_exact(&mut [0; 4096]).unwrap();
-    assert_eq!(
-        pump(&mut output, Some(&mut logged.1), start + PATIENCE - Duration::from_secs(1)),
-        Progress::Waiting
-    );
-    let later = output.next_deadline().unwrap();
-    assert_eq!(later, start + 2 * PATIENCE - Duration::from_secs(1));
-    pump(&mut output, Some(&mut logged.1), later - Duration::from_millis(1));
+    assert!(written > ROOM && written <= ROOM + BUFFER + (64 << 10), "{written}");
+    assert_eq!(output.next_deadline(), Some(start + PATIENCE));
+    assert_eq!(output.waiting.len(), BUFFER);
+    pump(&mut output, Some(&mut logged.1), start + PATIENCE - Duration::from_millis(1));
     assert!(reasons(&mut output).is_empty());
-    pump(&mut output, Some(&mut logged.1), later);
+    pump(&mut output, Some(&mut logged.1), start + PATIENCE);
     assert_eq!(reasons(&mut output), [(1, Departure::TooSlow)]);
     assert_eq!(output.next_deadline(), None);
     seen.extend(take(&mut quick));
     assert_eq!(seen.len(), written);
     assert_eq!(output.waiting.capacity(), 0);
+}
+
+#[test]
+fn a_guest_that_trickles_is_waited_for_no_longer_than_it_earns() {
+    let (mut output, mut container) = stream();
+    let mut slow = attach(&mut output, Audience::Guest);
+    let start = Instant::now();
+    let step = PATIENCE / 100;
+    let (mut now, mut taken) = (start, 0);
+    for round in 0.. {
+        fill(&mut container);
+        pump(&mut output, None, now);
+        if !reasons(&mut output).is_empty() {
+            break;
+        }
+        if output.next_deadline().is_some() {
+            now += step;
+            if round % 20 == 0 {
+                slow.read_exact(&mut [0; 8192]).unwrap();
+                taken += 8192;
+            }
+        }
+    }
+    let earned = PATIENCE.mul_f64(taken as f64 / ROOM as f64);
+    assert!(taken > 0);
+    assert!(now - start <= PATIENCE + earned + step, "{:?} for {taken} bytes", now - start);
+
+    // One that takes as much as it is waited for stays.
+    let mut steady = attach(&mut output, Audience::Guest);
+    for _ in 0..100 {
+        fill(&mut container);
+        pump(&mut output, None, now);
+        if output.next_deadline().is_some() {
+            now += PATIENCE / 5;
+            steady.read_exact(&mut vec![0; ROOM / 4]).unwrap();
+        }
+    }
+    assert!(reasons(&mut output).is_empty());
 }
 
 #[test]
@@ -216,11 +245,10 @@ fn slow_guests_are_cut_at_once_when_nobody_waits_for_them() {
     let _slow = attach(&mut output, Audience::Guest);
     let mut user = attach(&mut output, Audience::Foreground);
     let now = Instant::now();
-    fill(&mut container);
-    assert_eq!(pump(&mut output, None, now), Progress::Waiting);
-    fill(&mut container);
-    while !take(&mut user).is_empty() {
+    while output.next_deadline().is_none() {
+        fill(&mut container);
         pump(&mut output, None, now);
+        take(&mut user);
     }
     assert!(output.drop_slow_guests());
     assert!(!output.drop_slow_guests());

@@ -52,7 +52,8 @@ pub enum Request<'a> {
     /// afterwards names [`Subject::Exec`].
     Exec(Exec<'a>),
     /// Sends a copy of the container's output from now on, and takes its input. The descriptors are those named in
-    /// [`Streams`], in that order: pipes or sockets, of which the monitor gets the far ends.
+    /// [`Streams`], in that order: pipes or sockets, of which the monitor gets the far ends. Who does not read them is cut
+    /// off: they are closed, and the conversation is told [`super::ErrorKind::TooSlow`] instead of how the container ends.
     Attach(Attach<'a>),
     /// Opens the container's log anew; answered when everything that follows goes there.
     ReopenLog {

@@ -2,152 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod many;
+mod readers;
+mod world;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::Bundle;
 use runtime::monitor::channel::{Connection, Received};
-use runtime::monitor::client::{Client, ClientError, Event};
+use runtime::monitor::client::{Client, Event};
 use runtime::monitor::protocol::{
     Attach, Create, CreateFlags, ErrorKind, Exec, Exit, MAX_MESSAGE, Pause, PauseFlags, Phase, Reply,
     Request, Streams, Subject, decode_reply, encode_request,
 };
 use runtime::monitor::status_record::StatusRecord;
-use rustix::fs::{Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
-
-const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
-
-/// A bundle with a monitor.
-struct World {
-    bundle: Bundle,
-    socket: PathBuf,
-}
-
-impl World {
-    fn new(args: &[&str], options: &[&str]) -> World {
-        World::of(Bundle::new(args), options)
-    }
-
-    fn of(bundle: Bundle, options: &[&str]) -> World {
-        bundle.write_config();
-        let socket = bundle.path().join("pods/p/monitor.sock");
-        let world = World { bundle, socket };
-        let mut command = world.bundle.roci(&["monitor", "--detach", "--id", "p"]);
-        command.arg("--socket").arg(&world.socket).args(options);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        world
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(&self.socket).unwrap()
-    }
-
-    fn folder(&self) -> &str {
-        self.bundle.path().to_str().unwrap()
-    }
-
-    fn log(&self) -> PathBuf {
-        self.bundle.path().canonicalize().unwrap().join("log")
-    }
-
-    /// Creates the bundle's container.
-    fn create(&self, client: &mut Client, flags: CreateFlags) -> u32 {
-        self.try_create(client, flags).unwrap()
-    }
-
-    fn try_create(&self, client: &mut Client, flags: CreateFlags) -> Result<u32, ClientError> {
-        let root = rustix::mount::open_tree(
-            rustix::fs::CWD,
-            self.bundle.rootfs(),
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-        )
-        .unwrap();
-        let lock = self.lock();
-        let log = self.log();
-        let create = Create {
-            container: &self.bundle.id,
-            folder: self.folder(),
-            log: log.to_str(),
-            log_size: None,
-            log_files: 1,
-            flags,
-        };
-        client.create(create, root.as_fd(), lock.as_fd())
-    }
-
-    fn lock(&self) -> OwnedFd {
-        rustix::fs::open(self.bundle.path(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap()
-    }
-
-    fn status(&self) -> StatusRecord {
-        StatusRecord::read(self.bundle.path()).unwrap().unwrap()
-    }
-
-    fn logged(&self) -> String {
-        let text = fs::read_to_string(self.log()).unwrap();
-        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned() + "\n").collect()
-    }
-
-    /// Nothing of the container or its monitor is left but files.
-    fn is_clear(&self) -> bool {
-        !self.socket.exists() && !self.bundle.state_root().join(&self.bundle.id).exists()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // A test that failed half-way.
-        if let Ok(mut client) = Client::connect(&self.socket) {
-            let _ = client.shutdown();
-        }
-    }
-}
-
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn pipe() -> (OwnedFd, OwnedFd) {
-    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
-}
-
-fn text_of(descriptor: OwnedFd) -> String {
-    let mut text = String::new();
-    fs::File::from(descriptor).read_to_string(&mut text).unwrap();
-    text
-}
-
-/// Runs a shell script by exec with pipes; returns its output once it has ended, and how.
-fn exec(world: &World, script: &str) -> (String, Exit) {
-    let mut client = world.client();
-    let (stdin, _) = pipe();
-    let (out, stdout) = pipe();
-    let process = process(&["sh", "-c", script], false);
-    let request = Exec { container: &world.bundle.id, terminal: false, bound: false };
-    client.exec(request, &process, Some([stdin.as_fd(), stdout.as_fd(), stdout.as_fd()])).unwrap();
-    drop(stdout);
-    let text = text_of(out);
-    (text, client.session_exit(PATIENCE).unwrap())
-}
-
-fn process(args: &[&str], terminal: bool) -> Vec<u8> {
-    let process = serde_json::json!({
-        "terminal": terminal, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/", "env": ["PATH=/bin"],
-    });
-    serde_json::to_vec(&process).unwrap()
-}
+use world::{PATIENCE, World, eventually, exec, parent_of, pipe, process, text_of};
 
 #[test]
 fn a_container_lives_and_ends_on_disk_before_it_is_told() {
@@ -235,31 +112,6 @@ fn execs_run_beside_the_command_and_end_by_themselves() {
     assert_eq!(client.wait(None, PATIENCE).unwrap(), Exit::Signal(9));
     assert_eq!(world.status().exit_code, Some(137));
     eventually("the monitor ends with its container", || world.is_clear());
-}
-
-#[test]
-fn attached_callers_see_what_is_written_and_write_what_is_read() {
-    let world = World::new(&["cat"], &["--standalone"]);
-    let mut client = world.client();
-    world.create(&mut client, CreateFlags { stdin: true, stdin_once: true, ..CreateFlags::default() });
-    client.start(&world.bundle.id).unwrap();
-    let mut attached = world.client();
-    let (stdin, input) = pipe();
-    let (output, stdout) = pipe();
-    let streams = Streams { stdin: true, stdout: true, stderr: false };
-    let attach = Attach { container: &world.bundle.id, streams };
-    attached.attach(attach, &[stdin.as_fd(), stdout.as_fd()]).unwrap();
-    drop((stdin, stdout));
-    let mut input = fs::File::from(input);
-    input.write_all(b"hello\n").unwrap();
-    let mut output = fs::File::from(output);
-    let mut bytes = [0; 6];
-    output.read_exact(&mut bytes).unwrap();
-    assert_eq!(&bytes, b"hello\n");
-    // Its input ends with the caller's, and so does cat.
-    drop(input);
-    assert_eq!(attached.session_exit(PATIENCE).unwrap(), Exit::Code(0));
-    assert_eq!(world.logged(), "stdout F hello\n");
 }
 
 #[test]
@@ -388,70 +240,8 @@ fn an_unstarted_container_goes_with_the_caller_that_it_is_bound_to() {
     assert_eq!(StatusRecord::read(world.bundle.path()).unwrap(), None);
 }
 
-fn parent_of(pid: u32) -> u32 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
-    line.trim().parse().unwrap()
-}
-
 fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
-}
-
-#[test]
-fn many_execs_leave_the_monitor_as_it_was() {
-    let world = World::new(&["sleep", "100"], &["--standalone"]);
-    let mut client = world.client();
-    let pid = world.create(&mut client, CreateFlags::default());
-    client.start(&world.bundle.id).unwrap();
-    let monitor = parent_of(pid);
-    let anonymous = || -> u64 {
-        let memory = fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
-        let line = memory.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    };
-    let descriptors = || fs::read_dir(format!("/proc/{monitor}/fd")).unwrap().count();
-    let children = || fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-    exec(&world, "true");
-    eventually("the worker is gone", || children().trim() == pid.to_string());
-    let before = (anonymous(), descriptors(), children());
-    for round in 0..300 {
-        // Some leave an orphan, some are cut off by their caller.
-        let script = if round % 3 == 0 { "(sleep 0.01 &) >/dev/null; exit 1" } else { "exit 1" };
-        if round % 5 == 0 {
-            let mut caller = world.client();
-            let (stdin, _) = pipe();
-            let (_, stdout) = pipe();
-            let request = Exec { container: &world.bundle.id, terminal: false, bound: true };
-            let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd()];
-            caller.exec(request, &process(&["sleep", "9"], false), Some(stdio)).unwrap();
-        } else {
-            assert_eq!(exec(&world, script).1, Exit::Code(1));
-        }
-    }
-    eventually("all are gone", || descriptors() <= before.1 && children() == before.2);
-    assert!(anonymous() <= before.0 + 16, "{} kB before, {} kB after", before.0, anonymous());
-    client.delete(&world.bundle.id).unwrap();
-}
-
-#[test]
-fn a_reader_that_takes_nothing_is_cut_off_and_stops_nobody() {
-    let world = World::new(&["sh", "-c", "while :; do echo line; done"], &["--standalone"]);
-    let mut client = world.client();
-    world.create(&mut client, CreateFlags::default());
-    client.start(&world.bundle.id).unwrap();
-    let mut attached = world.client();
-    let (_unread, stdout) = pipe();
-    let streams = Streams { stdout: true, ..Streams::default() };
-    attached.attach(Attach { container: &world.bundle.id, streams }, &[stdout.as_fd()]).unwrap();
-    let length = || fs::metadata(world.log()).unwrap().len();
-    // Long enough for the pipe to be full, and longer than its reader is waited for.
-    std::thread::sleep(Duration::from_secs(2));
-    let stuck = length();
-    std::thread::sleep(Duration::from_secs(11));
-    assert!(length() > stuck, "the container is stopped by its reader");
-    client.delete(&world.bundle.id).unwrap();
-    eventually("the monitor ends with its container", || world.is_clear());
 }
 
 #[test]
@@ -539,53 +329,6 @@ fn what_outlives_the_first_process_keeps_nothing() {
     assert!(begin.elapsed() < Duration::from_secs(10));
     assert_eq!(world.status().exit_code, Some(0));
     eventually("the monitor ends with its container", || world.is_clear());
-}
-
-#[test]
-fn who_looks_on_and_takes_nothing_delays_no_removal() {
-    let world = World::new(&["busybox", "yes"], &["--standalone"]);
-    let mut client = world.client();
-    world.create(&mut client, CreateFlags::default());
-    client.start(&world.bundle.id).unwrap();
-    let mut attached = world.client();
-    let (_unread, stdout) = pipe();
-    let streams = Streams { stdout: true, ..Streams::default() };
-    attached.attach(Attach { container: &world.bundle.id, streams }, &[stdout.as_fd()]).unwrap();
-    eventually("its pipe is full", || rustix::io::ioctl_fionread(&_unread).unwrap() >= 65536);
-    let begin = Instant::now();
-    client.delete(&world.bundle.id).unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    eventually("the monitor ends with its container", || world.is_clear());
-}
-
-#[test]
-fn an_attachment_is_whole_or_none_and_one_of_a_conversation() {
-    let mut bundle = Bundle::new(&["sleep", "100"]);
-    bundle.set("/process/terminal", true.into());
-    let world = World::of(bundle, &["--standalone"]);
-    let mut client = world.client();
-    world.create(&mut client, CreateFlags { terminal: true, ..CreateFlags::default() });
-    client.start(&world.bundle.id).unwrap();
-    let mut attached = world.client();
-    let (output, stdout) = pipe();
-    // Both streams of a terminal are one.
-    let both = Streams { stdin: false, stdout: true, stderr: true };
-    let attach = Attach { container: &world.bundle.id, streams: both };
-    let refused = attached.attach(attach, &[stdout.as_fd(), stdout.as_fd()]).unwrap_err();
-    assert!(refused.to_string().contains("no such stream"), "{refused}");
-    drop(stdout);
-    assert_eq!(text_of(output), "", "nobody has the other stream");
-    let one = Streams { stdout: true, ..Streams::default() };
-    let attach = Attach { container: &world.bundle.id, streams: one };
-    let (_output, stdout) = pipe();
-    attached.attach(attach, &[stdout.as_fd()]).unwrap();
-    let again = attached.attach(attach, &[stdout.as_fd()]).unwrap_err();
-    assert_eq!(again.refusal(), Some(ErrorKind::Busy), "{again}");
-    let mut others: Vec<Client> = (0..8).map(|_| world.client()).collect();
-    let full = others.iter_mut().find_map(|other| other.attach(attach, &[stdout.as_fd()]).err()).unwrap();
-    assert!(full.to_string().contains("8 readers"), "{full}");
-    client.delete(&world.bundle.id).unwrap();
-    assert_eq!(attached.session_exit(PATIENCE).unwrap(), Exit::Signal(9));
 }
 
 #[test]

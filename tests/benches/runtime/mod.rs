@@ -1,5 +1,9 @@
-//! The runtime alone beside crun, with the same config.json: a whole run, its verbs one by one, exec, and what they cost the
-//! kernel in calls.
+//! The runtime alone beside crun, with the same config.json: a whole run, its verbs one by one, exec by itself and by a monitor,
+//! and what that costs in memory and system calls.
+
+mod limited;
+mod memory;
+mod monitor;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tests::program;
 
+pub use self::memory::hook;
+use self::monitor::Monitor;
 use crate::contest::{Contestant, compare, compare_each, quiet, quiet_and_leave};
 use crate::table::{Amount, Row, Target};
 use crate::world::World;
@@ -31,6 +37,8 @@ pub fn all(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
     let whats = ["roci create, start, delete", "  create", "  start", "  delete"];
     rows.extend(compare_each(&whats, lives, 0.6, rounds)?);
     rows.extend(execs(&ours, &crun, world, rounds)?);
+    rows.extend(memory::rows(&ours, &crun, world, rounds)?);
+    rows.extend(limited::rows(&ours, world)?);
     rows.extend(calls(&ours, &crun, world)?);
     Ok(rows)
 }
@@ -98,6 +106,14 @@ impl Runtime {
         }
     }
 
+    fn sleeper<'a>(&'a self, name: &str, world: &World) -> anyhow::Result<Sleeper<'a>> {
+        let sleeper = Sleeper { runtime: self, name: name.to_owned(), id: format!("{}-exec", world.id(0)) };
+        let mut run = self.command("run");
+        run.arg("--detach").arg("--bundle").arg(world.sleeping_bundle(name)?).arg(&sleeper.id);
+        quiet_and_leave(run)?;
+        Ok(sleeper)
+    }
+
     fn delete(&self, id: &str) {
         let mut delete = self.command("delete");
         // Not there where it could not be made.
@@ -108,30 +124,45 @@ impl Runtime {
     }
 }
 
-/// `exec` of true in a container that sleeps.
+/// `true` in a container that sleeps: by `exec`, and by a monitor that has the container.
 fn execs(ours: &Runtime, crun: &Runtime, world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
-    let id = format!("{}-exec", world.id(0));
-    let mut contestants = Vec::new();
-    for (name, runtime) in [("roci exec", ours), ("crun exec", crun)] {
-        let mut run = runtime.command("run");
-        run.arg("--detach").arg("--bundle").arg(world.sleeping_bundle(name)?).arg(&id);
-        let started = quiet_and_leave(run);
-        if let Err(error) = started {
-            println!("skipped: {name}: {error:#}");
-            continue;
+    let own = ours.sleeper("roci exec", world)?;
+    let peer = match crun.sleeper("crun exec", world) {
+        Ok(sleeper) => Some(sleeper),
+        Err(error) => {
+            println!("skipped: crun exec: {error:#}");
+            None
         }
-        let id = id.clone();
-        contestants.push(Contestant::command(name, move |_| {
-            let mut exec = runtime.command("exec");
-            exec.arg(&id).arg("true");
+    };
+    let beside_peer = |own| std::iter::once(own).chain(peer.iter().map(Sleeper::execs)).collect();
+    let mut rows = compare("roci exec of true", beside_peer(own.execs()), &[0.5], rounds)?;
+    let monitor = Monitor::start(ours, world)?;
+    rows.extend(compare("monitor exec of true", beside_peer(monitor.execs()), &[0.25], rounds)?);
+    rows.push(monitor.memory()?);
+    Ok(rows)
+}
+
+/// A container that sleeps until this is dropped.
+struct Sleeper<'a> {
+    runtime: &'a Runtime,
+    name: String,
+    id: String,
+}
+
+impl Sleeper<'_> {
+    fn execs(&self) -> Contestant<'_> {
+        Contestant::command(&self.name, |_| {
+            let mut exec = self.runtime.command("exec");
+            exec.arg(&self.id).arg("true");
             exec
-        }));
+        })
     }
-    let rows = compare("roci exec of true", contestants, &[0.5], rounds);
-    for runtime in [ours, crun] {
-        runtime.delete(&id);
+}
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        self.runtime.delete(&self.id);
     }
-    rows
 }
 
 /// System calls of a whole run, the command's own included.
