@@ -325,6 +325,36 @@ fn a_bind_can_come_from_what_an_earlier_mount_made() {
 }
 
 #[test]
+fn what_an_earlier_mount_made_can_have_other_owners() {
+    let mut bundle = Bundle::new(&["stat", "-c", "%u:%g", "/second/file"]);
+    let (data, rootfs) = (bundle.path().join("data"), bundle.rootfs());
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), "").unwrap();
+    chown(data.join("file"), Some(7), Some(8)).unwrap();
+    bundle.set("/mounts/-", json!({ "destination": "/first", "source": data, "options": ["bind"] }));
+    // Both ends as the host sees them.
+    let mapped = |map: serde_json::Value| {
+        json!({ "destination": rootfs.join("second"), "source": rootfs.join("first"),
+            "options": ["rbind", "idmap"], "uidMappings": map, "gidMappings": map })
+    };
+    let map = json!([{ "containerID": 0, "hostID": 1000, "size": 100 }]);
+    bundle.set("/mounts/-", mapped(map));
+    assert_eq!(bundle.run().succeeded().out, "1007:1008\n");
+    // In a user namespace its process has no right to do that itself.
+    let own = json!([{ "containerID": 0, "hostID": 100_000, "size": 2000 }]);
+    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
+    bundle.set("/linux/uidMappings", own.clone()).set("/linux/gidMappings", own);
+    let last = bundle.config["mounts"].as_array().unwrap().len() - 1;
+    let map = json!([{ "containerID": 0, "hostID": 101_000, "size": 100 }]);
+    bundle.set(&format!("/mounts/{last}"), mapped(map));
+    for folder in [bundle.path(), &rootfs, &data] {
+        chown(folder, Some(100_000), Some(100_000)).unwrap();
+    }
+    assert_eq!(bundle.run().succeeded().out, "1007:1008\n");
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn a_filter_that_knows_few_calls_starts_a_command_all_the_same() {
     let mut bundle = Bundle::new(&["echo", "started"]);
     // Calls younger than many a profile.

@@ -303,6 +303,7 @@ fn build(
             (Awaited::Hooks, _) => run_hooks(plan, &state),
             (Awaited::Listener(listener), Some(agent)) => agent.hand_over(&listener, pid, &state),
             (Awaited::Listener(_), None) => Ok(()),
+            (Awaited::MappedMount(number, tree), _) => rootfs::map_ids(plan, number, &joined, &tree),
         }
     })?;
     let mut finish = || -> Result<()> {

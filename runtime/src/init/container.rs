@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -73,7 +73,9 @@ impl Child for ContainerChild<'_> {
         let place = self.plan.hooks.see_root().then_some(&*self.plan.root.path);
         let root = Root::attach(self.sources.root.as_fd(), &self.plan.root, place)?;
         fault::child(31)?;
-        let mut mounted = rootfs::mount_all(&root, &self.plan.mounts, &self.sources.binds, &self.cgroups)?;
+        let map_ids = |number: u32, tree: BorrowedFd<'_>| channel.map_mount(number, tree);
+        let (mounts, binds) = (&self.plan.mounts, &self.sources.binds);
+        let mut mounted = rootfs::mount_all(&root, mounts, binds, &self.cgroups, &map_ids)?;
         fault::child(32)?;
         self.make_devices(&root, &mounted)?;
         sysctl::write(&self.plan.sysctls)?;

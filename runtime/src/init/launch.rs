@@ -85,6 +85,8 @@ pub(crate) enum Awaited {
     Hooks,
     /// Somebody who answers its filter's calls by this descriptor.
     Listener(OwnedFd),
+    /// Other owners for this detached mount, as the mount with this number of the plan has them.
+    MappedMount(u32, OwnedFd),
 }
 
 /// Clones `child` into new namespaces and, on v2, its cgroup.
@@ -148,6 +150,10 @@ impl Launched {
                 FromChild::Listener(number) => {
                     answer(self.pid, Awaited::Listener(self.take_descriptor(number)?))?;
                     self.channel().listener_taken()?;
+                }
+                FromChild::MountToMap(number, tree) => {
+                    answer(self.pid, Awaited::MappedMount(number, tree))?;
+                    self.channel().mount_mapped()?;
                 }
                 FromChild::Failed(failure) => return Err(failure.into()),
                 FromChild::Gone => return Err(Error::Vanished { stage: "its set-up" }),

@@ -26,6 +26,8 @@ const HOOKS_DUE: u8 = b'h';
 const HOOKS_DONE: u8 = b'd';
 const LISTENER: u8 = b'l';
 const LISTENER_TAKEN: u8 = b't';
+const MOUNT_TO_MAP: u8 = b'm';
+const MOUNT_MAPPED: u8 = b'n';
 const FAILED_STEP: u8 = b'f';
 const FAILED_COMMAND: u8 = b'x';
 const FAILED_HOOK: u8 = b'k';
@@ -173,6 +175,8 @@ pub(crate) enum FromChild {
     HooksDue,
     /// The number, in the child, of the descriptor that answers its filter's calls.
     Listener(i32),
+    /// It waits for the ids of this detached mount to be mapped, that of the mount with this number.
+    MountToMap(u32, OwnedFd),
     /// A sibling of the sender goes on in its place (joined user namespace).
     Born(OwnedFd),
     /// It gives up.
@@ -216,6 +220,11 @@ impl ParentEnd {
         self.send(LISTENER_TAKEN)
     }
 
+    /// The ids of the mount that the child waits for are mapped.
+    pub(crate) fn mount_mapped(&self) -> Result<()> {
+        self.send(MOUNT_MAPPED)
+    }
+
     /// The child may pass its gate.
     pub(crate) fn start(&self) -> Result<()> {
         self.send(START)
@@ -241,6 +250,9 @@ impl ParentEnd {
             ([READY], _) => FromChild::Ready,
             ([HOOKS_DUE], _) => FromChild::HooksDue,
             ([LISTENER, a, b, c, d], _) => FromChild::Listener(i32::from_le_bytes([*a, *b, *c, *d])),
+            ([MOUNT_TO_MAP, a, b, c, d], Some(tree)) => {
+                FromChild::MountToMap(u32::from_le_bytes([*a, *b, *c, *d]), tree)
+            }
             ([CONSOLE], Some(master)) => FromChild::Console(master),
             ([BORN], Some(pidfd)) => FromChild::Born(pidfd),
             (message, _) => match Failure::decode(message) {
@@ -284,6 +296,14 @@ impl ChildEnd {
     pub(crate) fn run_hooks(&self) -> Result<(), StepFailure> {
         self.send(&[HOOKS_DUE], None, "hooks")?;
         self.wait(HOOKS_DONE, "hooks")
+    }
+
+    /// Lets the creator map the ids of a detached mount, which takes rights on its file system, and waits until it has.
+    pub(crate) fn map_mount(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure> {
+        let mut message = [MOUNT_TO_MAP, 0, 0, 0, 0];
+        message[1..].copy_from_slice(&number.to_le_bytes());
+        self.send(&message, Some(tree), "an id-mapped mount")?;
+        self.wait(MOUNT_MAPPED, "an id-mapped mount")
     }
 
     /// Tells of the listener of the filter that was just loaded, and waits until somebody has it. By write(2), the one call
@@ -393,6 +413,9 @@ mod tests {
         assert!(matches!(parent.receive().unwrap(), FromChild::Console(_)));
         child.born(child.handle()).unwrap();
         assert!(matches!(parent.receive().unwrap(), FromChild::Born(_)));
+        parent.mount_mapped().unwrap();
+        child.map_mount(300, child.handle()).unwrap();
+        assert!(matches!(parent.receive().unwrap(), FromChild::MountToMap(300, _)));
         let step = StepFailure { step: Step::Mount, object: "x".repeat(9000), errno: Errno::PERM };
         child.failed(&Failure::Step(step));
         assert!(matches!(parent.receive().unwrap(), FromChild::Failed(Failure::Step(_))));

@@ -28,4 +28,5 @@ pub use masks::{HostNull, is_null_device, protect_paths};
 pub use mounts::{Mounted, mount_all};
 pub use root::Root;
 pub use sources::Sources;
+pub(crate) use sources::map_ids;
 pub use target::create_directory;

@@ -41,16 +41,25 @@ impl Spent {
     }
 }
 
+/// Gives a detached mount the owners that the mount with this number of the plan is to have: what takes rights on its file
+/// system.
+pub type MapIds<'a> = dyn Fn(u32, BorrowedFd<'_>) -> Result<(), StepFailure> + 'a;
+
 /// Mounts everything.
 pub fn mount_all(
     root: &Root<'_>,
     mounts: &[MountPlan],
     binds: &[Option<Bind>],
     cgroups: &CgroupView,
+    map_ids: &MapIds<'_>,
 ) -> Result<Mounted, StepFailure> {
     let mut mounted = Mounted::default();
-    for (mount, bind) in mounts.iter().zip(binds) {
-        one(root, mount, bind.as_ref(), cgroups, &mut mounted)?;
+    for (number, (mount, bind)) in (0..).zip(mounts.iter().zip(binds)) {
+        let inside = match bind {
+            Some(_) => None,
+            None => bind_inside(root, number, mount, map_ids)?,
+        };
+        one(root, mount, bind.as_ref().or(inside.as_ref()), cgroups, &mut mounted)?;
     }
     refuse_covered(root, mounts, binds)?;
     Ok(mounted)
@@ -96,14 +105,6 @@ fn one(
     mounted: &mut Mounted,
 ) -> Result<(), StepFailure> {
     let failed = |errno| failure(Step::Mount, describe(mount), errno);
-    let inside = match (&mount.kind, bind) {
-        (MountKind::Bind { inside: Some(path), recursive, .. }, None) => {
-            let propagation = root.propagation();
-            Some(sources::inside(root.handle(), path, mount, *recursive, propagation).map_err(failed)?)
-        }
-        _ => None,
-    };
-    let bind = bind.or(inside.as_ref());
     let directory = bind.is_none_or(|bind| bind.directory);
     // Asked only where it matters: whether a tmpfs is to look like something that was there.
     let asks =
@@ -143,6 +144,22 @@ fn one(
     }
     mounted.spent.put(place);
     Ok(())
+}
+
+/// The bind of a place in the root, which is what the mounts before it made of it.
+fn bind_inside(
+    root: &Root<'_>,
+    number: u32,
+    mount: &MountPlan,
+    map_ids: &MapIds<'_>,
+) -> Result<Option<Bind>, StepFailure> {
+    let MountKind::Bind { inside: Some(path), recursive, .. } = &mount.kind else { return Ok(None) };
+    let failed = |errno| failure(Step::Mount, describe(mount), errno);
+    let tree = sources::clone_place(root.handle(), path, *recursive).map_err(failed)?;
+    if mount.id_map.is_some() {
+        map_ids(number, tree.as_fd())?;
+    }
+    sources::finish_inside(tree, mount, *recursive, root.propagation()).map(Some).map_err(failed)
 }
 
 fn filesystem_of(mount: &MountPlan) -> Option<&str> {

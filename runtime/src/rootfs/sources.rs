@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
@@ -53,22 +53,10 @@ impl Sources {
         let in_user_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWUSER);
         for (index, mount) in plan.mounts.iter().enumerate() {
             binds.push(match &mount.kind {
-                // The child takes it when those before it are made. One with other owners needs rights on the host.
-                MountKind::Bind { inside: Some(_), .. } if mount.id_map.is_none() => None,
-                MountKind::Bind { source, recursive, inside } => {
-                    let field = format!("mounts[{index}].source");
-                    let tree = match inside {
-                        // Links there are the image's, and mean what they mean in the root.
-                        Some(inside) => {
-                            clone_inside(&plan.root.path, inside, *recursive).map_err(|errno| {
-                                Error::Spec {
-                                    path: field,
-                                    reason: format!("cannot bind {}: {errno}", source.display()),
-                                }
-                            })?
-                        }
-                        None => clone_tree(&field, source, *recursive)?,
-                    };
+                // The child takes it when those before it are made.
+                MountKind::Bind { inside: Some(_), .. } => None,
+                MountKind::Bind { source, recursive, inside: None } => {
+                    let tree = clone_tree(&format!("mounts[{index}].source"), source, *recursive)?;
                     if let Some(map) = &mount.id_map {
                         set_id_map(&tree, map, joined, &mut id_maps)?;
                     }
@@ -158,14 +146,14 @@ fn set_id_map<'a>(
         .map_err(Error::system("map the ids of", "a bind mount (does its file system support that?)"))
 }
 
-/// A place of a root on the host, found as in the root.
-fn clone_inside(root: &Path, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
-    clone_place(root.as_fd(), path, recursive)
+/// Gives a bind of a place in the root, taken by the child, the owners that the mount with this number is to have.
+pub(crate) fn map_ids(plan: &Plan, number: u32, joined: &Opened, tree: &OwnedFd) -> Result<()> {
+    let map = plan.mounts.get(number as usize).and_then(|mount| mount.id_map.as_ref());
+    map.map_or(Ok(()), |map| set_id_map(tree, map, joined, &mut Vec::new()))
 }
 
-fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+/// A copy of a place in the root, found as in the root.
+pub(super) fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
     let place = target::open(root, path, OFlags::PATH)?;
     // A link of the image to our proc or sysfs: bound from here it would have neither masks nor read-only paths.
     let kind = rustix::fs::fstatfs(&place)?.f_type as u64;
@@ -184,15 +172,13 @@ fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<Own
 const PROC_MAGIC: u64 = 0x9fa0;
 const SYSFS_MAGIC: u64 = 0x6265_6572;
 
-/// A bind of a place in the root: made by the child, who has that root.
-pub(super) fn inside(
-    root: BorrowedFd<'_>,
-    path: &Path,
+/// What a bind of a place in the root is to have before it is attached.
+pub(super) fn finish_inside(
+    tree: OwnedFd,
     mount: &MountPlan,
     recursive: bool,
     propagation: Propagation,
 ) -> Result<Bind, Errno> {
-    let tree = clone_place(root, path, recursive)?;
     set_attributes(&tree, mount, recursive, inherited_propagation(propagation), false)?;
     let directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
     Ok(Bind { mount: tree, directory })
