@@ -138,7 +138,7 @@ fn each_is_refused_before_anything_is_created() {
         ("/linux/personality", json!({ "domain": "PLAN9" }), "linux.personality.domain"),
         ("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "many" }), "linux.memoryPolicy.nodes"),
         ("/linux/mountLabel", json!("label"), "linux.mountLabel"),
-        ("/linux/resources/devices/0/access", json!("rx"), "linux.resources.devices"),
+        ("/linux/resources/devices/0/access", json!("x"), "linux.resources.devices"),
         ("/linux/resources/devices/0/allow", json!("no"), "linux.resources.devices[0].allow"),
         ("/linux/resources/pids", json!({ "limit": "few" }), "linux.resources.pids.limit"),
         ("/linux/resources/cpu", json!({ "shares": -5 }), "linux.resources.cpu.shares"),

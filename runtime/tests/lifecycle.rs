@@ -263,6 +263,7 @@ fn what_is_not_done_is_refused_by_name() {
         bundle.verb(&[verb, "x"]).failed(1, &format!("{verb} is not supported"));
     }
     bundle.verb(&["frobnicate"]).failed(1, "unknown command");
+    bundle.verb(&["frobnicate", "-h"]).failed(1, "No help topic for 'frobnicate'");
     bundle.verb(&["--systemd-cgroup", "run", &bundle.id]).failed(1, "--systemd-cgroup");
     bundle.verb(&["state", "../x"]).failed(1, "invalid container id");
     let version = bundle.verb(&["--version"]).succeeded().out;
@@ -487,8 +488,8 @@ fn exec_chooses_a_cgroup_below() {
     let seen = bundle.verb(&["exec", "--cgroup", "sub", &id, "cat", "/proc/self/cgroup"]).succeeded().out;
     assert!(seen.lines().all(|line| line.ends_with("/c/sub")), "{seen}");
     bundle.verb(&["exec", "--cgroup", "../x", &id, "true"]).failed(1, "bad sub cgroup path");
-    bundle.verb(&["exec", "--cgroup", "absent", &id, "true"]).failed(255, "absent");
-    bundle.verb(&["exec", "--cgroup", "nothing:sub", &id, "true"]).failed(255, "nothing");
+    bundle.verb(&["exec", "--cgroup", "absent", &id, "true"]).failed(255, "adding pid to cgroup");
+    bundle.verb(&["exec", "--cgroup", "nothing:sub", &id, "true"]).failed(255, "unknown controller");
 
     // In a paused container it waits, and runs once that goes on.
     bundle.verb(&["pause", &id]).succeeded();
@@ -546,8 +547,12 @@ fn variables_count_once_and_unknown_capabilities_are_left_out() {
     bundle.write_config();
     let done = bundle.verb(&["--log", log.to_str().unwrap(), "run", &bundle.id]).succeeded();
     assert_eq!(done.out, "PATH=/bin\nA=2\nHOME=/root\n");
+    let words = "ignoring unknown or unavailable capabilities: [CAP_OF_TOMORROW]";
     let text = fs::read_to_string(log).unwrap();
-    assert!(text.contains("level=warning") && text.contains("CAP_OF_TOMORROW"), "{text}");
+    assert!(text.contains("level=warning") && text.contains(words), "{text}");
+    // Standard error may be the container's: with a log it has none of it.
+    assert_eq!(done.err, "");
+    assert!(bundle.verb(&["run", &bundle.id]).succeeded().err.contains(words));
 }
 
 #[test]

@@ -254,7 +254,11 @@ fn what_the_machine_withholds_is_clamped_and_said() {
     bundle.set("/process/capabilities/ambient", json!(["CAP_KILL"]));
     bundle.start();
     let clamped = bundle.state()["clamped"].to_string();
-    assert!(clamped.contains("CAP_KILL"), "{clamped}");
+    assert!(clamped.contains("can't raise ambient capability CAP_KILL: "), "{clamped}");
+    let mut odd = Bundle::new(&["true"]);
+    let rule = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "ra" });
+    odd.set("/linux/resources/devices/-", rule);
+    assert!(odd.run().succeeded().err.contains("devices[1].access: 'a' left out"));
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn the_command_is_scheduled_as_asked() {
         ("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 8 }), "process.ioPriority"),
         ("/process/execCPUAffinity", json!({ "initial": "1-0" }), "execCPUAffinity.initial"),
         ("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "x" }), "linux.memoryPolicy.nodes"),
+        ("/linux/memoryPolicy", json!({ "mode": "MPOL_DEFAULT", "nodes": "0-7" }), "0 nodes but got 8"),
     ] {
         let mut bad = Bundle::new(&["true"]);
         bad.set(pointer, value);

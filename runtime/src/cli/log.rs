@@ -45,23 +45,22 @@ impl Log {
     pub fn error(&self, error: &anyhow::Error) {
         let message = sentence(error);
         output::say(&format!("roci: error: {message}"));
-        if self.file.is_some() {
-            self.line("error", &message);
-        }
+        self.line("error", &message);
     }
 
     /// Something that did not stop the verb.
     pub fn warning(&self, message: &str) {
         output::say(&format!("roci: warning: {message}"));
-        if self.file.is_some() {
-            self.line("warning", message);
-        }
+        self.line("warning", message);
     }
 
-    /// What the machine refused and nobody insisted on: only where someone asked for a log.
+    /// What the machine refused and nobody insisted on. Standard error may be the container's: there only without a log.
     pub fn clamped(&self, notes: &[String]) {
         for note in notes {
-            self.note("warning", note);
+            match self.file {
+                Some(_) => self.line("warning", note),
+                None => output::say(&format!("roci: warning: {note}")),
+            }
         }
     }
 
@@ -76,19 +75,16 @@ impl Log {
 
     /// A step worth knowing when looking for a fault.
     pub fn debug(&self, message: &str) {
-        if self.debug {
-            self.note("debug", message);
+        if !self.debug {
+            return;
+        }
+        match self.file {
+            Some(_) => self.line("debug", message),
+            None => output::say(self.text("debug", message).trim_end()),
         }
     }
 
-    fn note(&self, level: &str, message: &str) {
-        if self.file.is_some() {
-            self.line(level, message);
-        } else if self.debug {
-            output::say(self.text(level, message).trim_end());
-        }
-    }
-
+    /// Writes a line to the log, if there is one.
     fn line(&self, level: &str, message: &str) {
         let Some(mut file) = self.file.as_ref() else { return };
         // A full disk must not change what the program does.

@@ -201,7 +201,7 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
             if REFUSED.contains(&&*verb) {
                 anyhow::bail!("{verb} is not supported");
             }
-            anyhow::bail!("unknown command {verb:?}; see roci --help");
+            anyhow::bail!("No help topic for '{verb}', which is an unknown command; see roci --help");
         }
         None => anyhow::bail!("no command; see roci --help"),
     }

@@ -18,7 +18,7 @@ use rustix::fs;
 use rustix::io::Errno;
 
 use super::group::write_file;
-use super::{Cgroup, DeviceRules, Error};
+use super::{Cgroup, DeviceRules, Error, devices};
 use crate::security::Notice;
 
 impl Cgroup {
@@ -28,7 +28,11 @@ impl Cgroup {
     pub fn apply(&self, resources: Option<&LinuxResources>) -> Result<Vec<Notice>, Error> {
         let devices = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         self.apply_devices(&DeviceRules::new(devices)?)?;
-        resources.map_or(Ok(Vec::new()), |resources| self.limit(resources))
+        let mut notices: Vec<_> = devices::notices(devices).collect();
+        if let Some(resources) = resources {
+            notices.extend(self.limit(resources)?);
+        }
+        Ok(notices)
     }
 
     /// Applies resource limits alone: what may be changed while the container runs. Device rules stay as they are.
