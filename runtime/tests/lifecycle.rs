@@ -256,6 +256,49 @@ fn errors_are_logged_as_engines_read_them() {
 }
 
 #[test]
+fn debugging_tells_the_steps_of_both_sides() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.set("/process/execCPUAffinity", json!({ "initial": "0" }));
+    bundle.write_config();
+    let id = bundle.id.clone();
+    let log = bundle.path().join("log.json");
+    let to_file = ["--debug", "--log", log.to_str().unwrap(), "--log-format", "json"];
+    let mut create = bundle.roci(&to_file);
+    create.args(["create", &id]).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(create.status().unwrap().success());
+    bundle.verb(&["--debug", "start", &id]).succeeded();
+    let done = bundle.verb(&["--debug", "exec", &id, "true"]).succeeded();
+    for step in [
+        "level=debug",
+        "nsexec container setup",
+        "nsexec: affinity: 0x1\"",
+        "child process in init()",
+        "setns_init: about to exec /bin/true",
+    ] {
+        assert!(done.err.contains(step), "{step:?} in {}", done.err);
+    }
+    let quiet = [&to_file[..], &["exec", &id, "true"]].concat();
+    assert_eq!(bundle.verb(&quiet).succeeded().err, "");
+    assert_eq!(bundle.verb(&["exec", &id, "true"]).succeeded().err, "");
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["level"] == "debug"), "{text}");
+    for step in ["using /proc/self/exe clone", "made cgroup", "mounting proc at /proc", "is ready"] {
+        assert!(text.contains(step), "{step:?} in {text}");
+    }
+    bundle.verb(&["delete", "--force", &id]).succeeded();
+    bundle.args(&["true"]).write_config();
+    let done = bundle.verb(&["--debug", "run", &id]).succeeded();
+    assert!(done.err.contains("init: closing the pipe to signal completion"), "{}", done.err);
+    // What was left out is told with the failure that may come from it.
+    bundle.set("/process/capabilities/bounding", json!(["CAP_OF_TOMORROW"]));
+    bundle.set("/process/capabilities/inheritable", json!(["CAP_KILL"]));
+    bundle.run().failed(1, "EPERM").failed(1, "[CAP_OF_TOMORROW]");
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn what_is_not_done_is_refused_by_name() {
     let bundle = Bundle::new(&["true"]);
     bundle.write_config();

@@ -128,7 +128,11 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     let (spec, notes) = crate::spec::load(&bundle)?;
     let mut plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
     plan.notes.extend(notes);
-    let checked = Checked::new(&plan, &mut request)?;
+    log::debug!("container {}: configuration of {} is right", request.id, bundle.display());
+    let checked = Checked::new(&plan, &mut request).inspect_err(|_| {
+        // Nobody else says what was left out, and it may be the reason.
+        plan.notes.iter().for_each(|note| log::warn!("{note}"));
+    })?;
     let filter_flags = checked.prepared.filter.as_ref().map(Program::flags);
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
@@ -245,6 +249,7 @@ fn build(
     folder.write(&record)?;
     fault::point(4)?;
     let cgroup = made.cgroup.insert(Cgroup::create(&hierarchies, &cgroup_path)?);
+    log::debug!("made cgroup {}", cgroup_path.as_str());
     fault::point(5)?;
     let entrance = cgroup.entrance()?;
     let gate = match request.gate {
@@ -282,7 +287,12 @@ fn build(
     let notices = cgroup.apply(plan.resources.as_ref())?;
     clamped.extend(notices.iter().map(ToString::to_string));
     let kinship = Kinship::of(request.as_sibling);
+    log::debug!(
+        "set its limits; creating its first process, with new namespaces: {:?}",
+        plan.namespaces.create
+    );
     let launched = clone_child(plan, &joined, kinship, flags, entrance.clone_target(), &mut child)?;
+    log::debug!("created process {}", launched.pid);
     // Our copies of the container's descriptors would keep its pipes open.
     drop(child);
     fault::point(10)?;
@@ -306,6 +316,7 @@ fn build(
             (Awaited::MappedMount(number, tree), _) => rootfs::map_ids(plan, number, &joined, &tree),
         }
     })?;
+    log::debug!("process {} is ready", ready.pid);
     let mut finish = || -> Result<()> {
         fault::point(12)?;
         console.hand_over(ready.console.as_ref())?;
@@ -344,6 +355,7 @@ fn start_hooks<'a>(plan: &'a Plan, state: &'a State) -> Option<StartHooks<'a>> {
 
 /// Those that the creator runs while the child waits between its mounts and its root.
 fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
+    log::debug!("running the hooks prestart and createRuntime");
     let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
     // The older one was made for a container that is created but for its command.
     let created = State { status: Status::Created, ..state.clone() };
@@ -391,6 +403,7 @@ fn clone_child(
     if new_user {
         write_id_map(launched.pid, "uid_map", &plan.uid_mappings)?;
         write_id_map(launched.pid, "gid_map", &plan.gid_mappings)?;
+        log::debug!("wrote the id maps of process {}", launched.pid);
         launched.ids_mapped()?;
     } else if plan.namespaces.has(CloneFlags::CLONE_NEWUSER) {
         launched.wait_born()?;

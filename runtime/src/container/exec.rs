@@ -132,6 +132,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     drop(children);
     drop(child);
     fault::point(23)?;
+    log::debug!("created process {} for container {id}", launched.pid);
     let ready = launched.wait_ready_with(&mut |pid, awaited| match (awaited, &agent) {
         (Awaited::Listener(listener), Some(agent)) => {
             agent.hand_over(&listener, pid, &State::of(&id, record.clone(), observed.status))

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use crate::fault;
 use crate::hooks::{self, Point, Surroundings};
 use crate::namespaces::{self, Opened, from_nix};
 use crate::network::bring_up_loopback;
-use crate::rootfs::{self, CgroupView, HostNull, Mounted, Root, Sources};
+use crate::rootfs::{self, CgroupView, Creator, HostNull, Mounted, Root, Sources};
 use crate::spec::plan::{DevicePlan, Plan};
 use crate::sys::clone::{Cloned, clone3, exit_now};
 use crate::sys::mount::{MountAttributes, mount_setattr};
@@ -57,9 +58,12 @@ pub struct ContainerChild<'a> {
 impl Child for ContainerChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
+        channel.debug(format_args!("nsexec container setup: entering cgroups and namespaces"));
         enter_cgroups(self.entrance)?;
         scheduling::run_anywhere();
+        scheduling::tell_processors(channel);
         self.enter_namespaces(channel)?;
+        channel.debug(format_args!("child process in init(): in its namespaces, setting up the root"));
         self.lead_session()?;
         let labels = self.process.open_labels()?;
         name_host(self.plan.hostname.as_deref(), self.plan.domainname.as_deref())?;
@@ -73,10 +77,10 @@ impl Child for ContainerChild<'_> {
         let place = self.plan.hooks.see_root().then_some(&*self.plan.root.path);
         let root = Root::attach(self.sources.root.as_fd(), &self.plan.root, place)?;
         fault::child(31)?;
-        let map_ids = |number: u32, tree: BorrowedFd<'_>| channel.map_mount(number, tree);
         let (mounts, binds) = (&self.plan.mounts, &self.sources.binds);
-        let mut mounted = rootfs::mount_all(&root, mounts, binds, &self.cgroups, &map_ids)?;
+        let mut mounted = rootfs::mount_all(&root, mounts, binds, &self.cgroups, channel)?;
         fault::child(32)?;
+        channel.debug(format_args!("making devices, writing sysctls"));
         self.make_devices(&root, &mounted)?;
         sysctl::write(&self.plan.sysctls)?;
         self.make_working_directory(&root)?;
@@ -92,6 +96,7 @@ impl Child for ContainerChild<'_> {
         finish_read_only(&mounted)?;
         fault::child(34)?;
         self.run_hooks(channel)?;
+        channel.debug(format_args!("changing the root"));
         if self.no_pivot {
             root.change_without_pivot()?
         } else {
@@ -102,7 +107,18 @@ impl Child for ContainerChild<'_> {
         self.process.place_stdio(terminal.as_ref())?;
         self.process.replace_host_null()?;
         fault::child(36)?;
-        self.process.hand_over(channel, &self.gate, &labels)
+        let last = "init: closing the pipe to signal completion: about to exec";
+        self.process.hand_over(channel, &self.gate, &labels, last)
+    }
+}
+
+impl Creator for ChildEnd {
+    fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure> {
+        self.map_mount(number, tree)
+    }
+
+    fn debug(&self, message: fmt::Arguments<'_>) {
+        ChildEnd::debug(self, message);
     }
 }
 
@@ -171,6 +187,7 @@ impl ContainerChild<'_> {
         }
         let own = &self.plan.hooks.create_container;
         if !own.is_empty() {
+            channel.debug(format_args!("running the createContainer hooks"));
             let state = self.state.seen_from_inside(Status::Creating);
             // In the root, as with runc: programs that prepare one rely on it. Their variables are the caller's and never
             // the image's, so that the loader of a program of the host takes nothing from there (CVE-2025-23266).

@@ -35,10 +35,12 @@ pub struct EnteringChild<'a> {
 impl Child for EnteringChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
+        channel.debug(format_args!("nsexec container setup: entering cgroups and namespaces"));
         let labels = self.process.open_labels()?;
         let affinity = &self.process.plan.exec_affinity;
         if let Some(processors) = &affinity.initial {
             scheduling::run_on(processors)?;
+            scheduling::tell_processors(channel);
         }
         enter_cgroups(self.entrance)?;
         match &affinity.last {
@@ -46,12 +48,14 @@ impl Child for EnteringChild<'_> {
             None if affinity.initial.is_none() => scheduling::run_anywhere(),
             None => {}
         }
+        scheduling::tell_processors(channel);
         if !self.process.plan.terminal {
             self.process.place_stdio(None)?;
         }
         let kept = labels.iter().map(|label| label.file().as_fd()).chain([self.target.as_fd()]);
         self.process.close_others(channel.handle(), kept)?;
         self.join()?;
+        channel.debug(format_args!("child process in init(): in the container's namespaces"));
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
         join_keyring(&self.keyring)?;
         if self.process.plan.terminal {
@@ -66,7 +70,7 @@ impl Child for EnteringChild<'_> {
             self.process.place_stdio(Some(&slave))?;
         }
         self.process.replace_host_null()?;
-        self.process.hand_over(channel, &StartGate::Channel, &labels)
+        self.process.hand_over(channel, &StartGate::Channel, &labels, "setns_init: about to exec")
     }
 }
 

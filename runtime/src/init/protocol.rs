@@ -3,6 +3,7 @@
 //! Packets over a socket pair: one byte that names the message, then its data; a terminal travels as a descriptor.
 //! Each side has only its own verbs.
 
+use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,6 +27,7 @@ const HOOKS_DUE: u8 = b'h';
 const HOOKS_DONE: u8 = b'd';
 const LISTENER: u8 = b'l';
 const LISTENER_TAKEN: u8 = b't';
+const DEBUG: u8 = b'g';
 const MOUNT_TO_MAP: u8 = b'm';
 const MOUNT_MAPPED: u8 = b'n';
 const FAILED_STEP: u8 = b'f';
@@ -240,11 +242,17 @@ impl ParentEnd {
         }
     }
 
-    /// The next message.
+    /// The next message. What the child tells for the log goes there.
     pub(crate) fn receive(&self) -> Result<FromChild> {
         let mut buffer = [0; LONGEST];
-        let (length, descriptor) = receive(self.0.as_fd(), &mut buffer)
-            .map_err(Error::system("read from", "the container's first process"))?;
+        let (length, descriptor) = loop {
+            let (length, descriptor) = receive(self.0.as_fd(), &mut buffer)
+                .map_err(Error::system("read from", "the container's first process"))?;
+            match &buffer[..length] {
+                [DEBUG, message @ ..] => log::debug!("{}", String::from_utf8_lossy(message)),
+                _ => break (length, descriptor),
+            }
+        };
         Ok(match (&buffer[..length], descriptor) {
             ([], _) => FromChild::Gone,
             ([READY], _) => FromChild::Ready,
@@ -323,6 +331,17 @@ impl ChildEnd {
     /// Hands the terminal's master over.
     pub(crate) fn console(&self, master: BorrowedFd<'_>) -> Result<(), StepFailure> {
         self.send(&[CONSOLE], Some(master), "the terminal")
+    }
+
+    /// Tells a step for the log, if anybody asked for such. Nothing may follow the loading of the last filter.
+    pub(crate) fn debug(&self, message: fmt::Arguments<'_>) {
+        if log::log_enabled!(log::Level::Debug) {
+            let mut bytes = vec![DEBUG];
+            bytes.extend(message.to_string().into_bytes());
+            bytes.truncate(LONGEST);
+            // A creator that does not listen any more misses nothing that it asked for.
+            let _ = rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL);
+        }
     }
 
     /// Tells of the sibling that goes on.

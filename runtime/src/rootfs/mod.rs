@@ -25,7 +25,7 @@ mod target;
 pub use cgroups::CgroupView;
 pub use devices::{make_devices, with_defaults};
 pub use masks::{HostNull, is_null_device, protect_paths};
-pub use mounts::{Mounted, mount_all};
+pub use mounts::{Creator, Mounted, mount_all};
 pub use root::Root;
 pub use sources::Sources;
 pub(crate) use sources::map_ids;

@@ -1,5 +1,6 @@
 //! The mounts of config.json, in its order, each attached by handle to a place resolved in the root.
 
+use std::fmt::{self, Display};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -41,9 +42,14 @@ impl Spent {
     }
 }
 
-/// Gives a detached mount the owners that the mount with this number of the plan is to have: what takes rights on its file
-/// system.
-pub type MapIds<'a> = dyn Fn(u32, BorrowedFd<'_>) -> Result<(), StepFailure> + 'a;
+/// Whoever created the process that mounts.
+pub trait Creator {
+    /// Gives a detached mount the owners that the mount with this number of the plan is to have: what takes rights on its
+    /// file system.
+    fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure>;
+    /// Takes a message for its log.
+    fn debug(&self, message: fmt::Arguments<'_>);
+}
 
 /// Mounts everything.
 pub fn mount_all(
@@ -51,14 +57,15 @@ pub fn mount_all(
     mounts: &[MountPlan],
     binds: &[Option<Bind>],
     cgroups: &CgroupView,
-    map_ids: &MapIds<'_>,
+    creator: &impl Creator,
 ) -> Result<Mounted, StepFailure> {
     let mut mounted = Mounted::default();
     for (number, (mount, bind)) in (0..).zip(mounts.iter().zip(binds)) {
         let inside = match bind {
             Some(_) => None,
-            None => bind_inside(root, number, mount, map_ids)?,
+            None => bind_inside(root, number, mount, creator)?,
         };
+        creator.debug(format_args!("mounting {}", describe(mount)));
         one(root, mount, bind.as_ref().or(inside.as_ref()), cgroups, &mut mounted)?;
     }
     refuse_covered(root, mounts, binds)?;
@@ -104,7 +111,7 @@ fn one(
     cgroups: &CgroupView,
     mounted: &mut Mounted,
 ) -> Result<(), StepFailure> {
-    let failed = |errno| failure(Step::Mount, describe(mount), errno);
+    let failed = |errno| failure(Step::Mount, describe(mount).to_string(), errno);
     let directory = bind.is_none_or(|bind| bind.directory);
     // Asked only where it matters: whether a tmpfs is to look like something that was there.
     let asks =
@@ -151,13 +158,13 @@ fn bind_inside(
     root: &Root<'_>,
     number: u32,
     mount: &MountPlan,
-    map_ids: &MapIds<'_>,
+    creator: &impl Creator,
 ) -> Result<Option<Bind>, StepFailure> {
     let MountKind::Bind { inside: Some(path), recursive, .. } = &mount.kind else { return Ok(None) };
-    let failed = |errno| failure(Step::Mount, describe(mount), errno);
+    let failed = |errno| failure(Step::Mount, describe(mount).to_string(), errno);
     let tree = sources::clone_place(root.handle(), path, *recursive).map_err(failed)?;
     if mount.id_map.is_some() {
-        map_ids(number, tree.as_fd())?;
+        creator.map_ids(number, tree.as_fd())?;
     }
     sources::finish_inside(tree, mount, *recursive, root.propagation()).map(Some).map_err(failed)
 }
@@ -236,13 +243,15 @@ pub(super) fn attach(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(),
     rustix::mount::move_mount(mount, "", place, "", flags)
 }
 
-fn describe(mount: &MountPlan) -> String {
-    let what = match &mount.kind {
-        MountKind::Bind { source, .. } => source.display().to_string(),
-        MountKind::Cgroup => "cgroup".to_owned(),
-        MountKind::Filesystem { filesystem, .. } => filesystem.clone(),
-    };
-    format!("{what} at {}", mount.destination.display())
+fn describe(mount: &MountPlan) -> impl Display + '_ {
+    fmt::from_fn(|out| {
+        match &mount.kind {
+            MountKind::Bind { source, .. } => source.display().fmt(out)?,
+            MountKind::Cgroup => out.write_str("cgroup")?,
+            MountKind::Filesystem { filesystem, .. } => out.write_str(filesystem)?,
+        }
+        write!(out, " at {}", mount.destination.display())
+    })
 }
 
 fn failure(step: Step, object: String, errno: Errno) -> StepFailure {

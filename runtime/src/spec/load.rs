@@ -1,5 +1,6 @@
 //! Reads config.json, with a limit, into the specification's types.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -66,13 +67,11 @@ fn mend(process: &mut Value, place: &str, notes: &mut Vec<String>) {
     for (set, names) in sets.into_iter().flatten() {
         let Value::Array(names) = names else { continue };
         let unknown = |name: &Value| name.as_str().is_some_and(|name| parse_name(name).is_err());
-        let left_out: Vec<_> = names
-            .extract_if(.., |name| unknown(name))
-            .filter_map(|name| Some(name.as_str()?.to_owned()))
-            .collect();
+        let left_out: Vec<Value> = names.extract_if(.., |name| unknown(name)).collect();
         if !left_out.is_empty() {
-            // In runc's words, whose engines look for them.
-            let left_out = left_out.join(" ");
+            // Each once, in runc's words.
+            let left_out: BTreeSet<_> = left_out.iter().filter_map(Value::as_str).collect();
+            let left_out = left_out.into_iter().collect::<Vec<_>>().join(" ");
             notes.push(format!(
                 "{place}capabilities.{set}: ignoring unknown or unavailable capabilities: [{left_out}]"
             ));
