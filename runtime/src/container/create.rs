@@ -184,6 +184,11 @@ struct Checked {
 impl Checked {
     fn new(plan: &Plan, request: &mut CreateRequest) -> Result<Checked> {
         let joined = plan.namespaces.open()?;
+        if !plan.namespaces.has(CloneFlags::CLONE_NEWNS) && !kernel_is_since(6, 15) {
+            let what =
+                "config.json: linux.namespaces: a container without a mount namespace, before Linux 6.15,";
+            return Err(Error::Unsupported { what: what.to_owned() });
+        }
         refuse_host_changes(plan, &joined)?;
         if request.as_sibling && !plan.hooks.poststart.is_empty() {
             let what = "config.json: hooks.poststart under a monitor".to_owned();
@@ -409,6 +414,14 @@ fn clone_child(
         launched.wait_born()?;
     }
     Ok(launched)
+}
+
+/// Is the running kernel this version or a later one? False for one that does not say.
+fn kernel_is_since(major: u32, minor: u32) -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version >= (major, minor))
 }
 
 /// A namespace that is named and turns out to be the host's own is not the container's to change

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
+use rustix::fs::{CWD, Mode, OFlags};
 
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, launch};
 use crate::namespaces::ChildrenIn;
-use crate::process::{self, Exit};
+use crate::process::{self, Exit, Signal};
 
 /// What to run in a container.
 #[derive(Debug)]
@@ -110,6 +111,8 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     let cgroup = cgroup_of(&record)?;
     let entrance = cgroup.entrance_below(&request.cgroups)?;
     fault::point(22)?;
+    let own_mounts = namespaces.contains(CloneFlags::CLONE_NEWNS);
+    let root = if own_mounts { None } else { Some(root_of(record.pid, &target)?) };
     let mut child = EnteringChild {
         process: PreparedProcess {
             plan: &plan,
@@ -122,6 +125,7 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
             start_hooks: None,
         },
         target: &target,
+        root,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         entrance: &entrance,
         keyring: keyring_name(&id),
@@ -158,6 +162,18 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
         console_master: ready.console.filter(|_| console.is_returned()),
         clamped: prepared.clamped,
     })
+}
+
+/// The root of a process, for a container that has no mount namespace of its own.
+fn root_of(pid: i32, process: &OwnedFd) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, &path, flags, Mode::empty()).map_err(Error::system("open", &path))?;
+    // While it lives the number is its own.
+    match process::signal(process.as_fd(), Signal(0))? {
+        true => Ok(root),
+        false => Err(Error::Vanished { stage: "the exec" }),
+    }
 }
 
 /// The namespaces that the container does not share with us, as its config.json says.

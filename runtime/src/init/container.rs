@@ -9,7 +9,6 @@ use std::path::Path;
 use nix::sched::CloneFlags;
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
 
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
@@ -24,7 +23,6 @@ use crate::network::bring_up_loopback;
 use crate::rootfs::{self, CgroupView, Creator, HostNull, Mounted, Root, Sources};
 use crate::spec::plan::{DevicePlan, Plan};
 use crate::sys::clone::{Cloned, clone3, exit_now};
-use crate::sys::mount::{MountAttributes, mount_setattr};
 
 /// All that the first process needs, prepared by the parent.
 #[derive(Debug)]
@@ -75,7 +73,12 @@ impl Child for ContainerChild<'_> {
         let null = self.host_null()?;
         // Hooks look for the root where config.json says it is.
         let place = self.plan.hooks.see_root().then_some(&*self.plan.root.path);
-        let root = Root::attach(self.sources.root.as_fd(), &self.plan.root, place)?;
+        let handle = self.sources.root.as_fd();
+        let has_own_mounts = self.plan.namespaces.has(CloneFlags::CLONE_NEWNS);
+        let root = match has_own_mounts {
+            true => Root::attach(handle, &self.plan.root, place)?,
+            false => Root::detached(handle, &self.plan.root),
+        };
         fault::child(31)?;
         let (mounts, binds) = (&self.plan.mounts, &self.sources.binds);
         let mut mounted = rootfs::mount_all(&root, mounts, binds, &self.cgroups, channel)?;
@@ -93,14 +96,14 @@ impl Child for ContainerChild<'_> {
             null.as_ref(),
             &mut mounted.spent,
         )?;
-        finish_read_only(&mounted)?;
+        mounted.finish_read_only(&root).map_err(StepFailure::of(Step::ReadOnly, "a tmpfs"))?;
         fault::child(34)?;
         self.run_hooks(channel)?;
         channel.debug(format_args!("changing the root"));
-        if self.no_pivot {
-            root.change_without_pivot()?
-        } else {
-            root.pivot()?
+        match (has_own_mounts, self.no_pivot) {
+            (false, _) => root.change_for_this_process()?,
+            (true, true) => root.change_without_pivot()?,
+            (true, false) => root.pivot()?,
         }
         fault::child(35)?;
 
@@ -300,14 +303,4 @@ pub(super) fn become_root(object: &str) -> Result<(), StepFailure> {
     // Changing users made the process traceable by its new ones.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(StepFailure::of(Step::BecomeRoot, object))
-}
-
-fn finish_read_only(mounted: &Mounted) -> Result<(), StepFailure> {
-    let read_only =
-        MountAttributes { set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()), ..Default::default() };
-    mounted
-        .later_read_only
-        .iter()
-        .try_for_each(|mount| mount_setattr(mount.as_fd(), &read_only, false))
-        .map_err(StepFailure::of(Step::ReadOnly, "a tmpfs"))
 }

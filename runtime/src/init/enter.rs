@@ -16,6 +16,7 @@ use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::{Step, StepFailure, scheduling, terminal};
 use crate::cgroup::Entrance;
 use crate::namespaces::from_nix;
+use crate::rootfs::change_root;
 
 /// All that a joining process needs.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct EnteringChild<'a> {
     pub process: PreparedProcess<'a>,
     /// The container's first process.
     pub target: &'a OwnedFd,
+    /// The container's root, where that is not the root of its mount namespace.
+    pub root: Option<OwnedFd>,
     /// The namespaces in which it differs from us; the PID namespace is not among them, we were born there.
     pub namespaces: CloneFlags,
     /// The way into the v1 cgroups.
@@ -52,7 +55,8 @@ impl Child for EnteringChild<'_> {
         if !self.process.plan.terminal {
             self.process.place_stdio(None)?;
         }
-        let kept = labels.iter().map(|label| label.file().as_fd()).chain([self.target.as_fd()]);
+        let handles = [self.target.as_fd()].into_iter().chain(self.root.as_ref().map(AsFd::as_fd));
+        let kept = labels.iter().map(|label| label.file().as_fd()).chain(handles);
         self.process.close_others(channel.handle(), kept)?;
         self.join()?;
         channel.debug(format_args!("child process in init(): in the container's namespaces"));
@@ -75,8 +79,24 @@ impl Child for EnteringChild<'_> {
 }
 
 impl EnteringChild<'_> {
-    /// Joins all namespaces of the container's first process in one call, and lets go of its handle.
+    /// Joins all namespaces of the container's first process in one call, changes the root where that has not done it, and
+    /// lets go of the handles.
     fn join(&self) -> Result<(), StepFailure> {
+        if !self.namespaces.is_empty() {
+            self.join_namespaces()?;
+        }
+        if let Some(root) = &self.root {
+            change_root(root.as_fd()).map_err(StepFailure::of(Step::Pivot, "the container's root"))?;
+            let_go(root)?;
+        }
+        let_go(self.target)?;
+        if self.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+            become_root("the container's user namespace")?;
+        }
+        Ok(())
+    }
+
+    fn join_namespaces(&self) -> Result<(), StepFailure> {
         let failed = StepFailure::of(Step::JoinNamespace, "namespaces of the container");
         let mut left = self.namespaces;
         let mut joined = nix::sched::setns(self.target, left);
@@ -89,13 +109,13 @@ impl EnteringChild<'_> {
             }
             joined = nix::sched::setns(self.target, left);
         }
-        joined.map_err(|errno| failed(from_nix(errno)))?;
-        let number: RawFd = self.target.as_raw_fd();
-        crate::sys::fd::close_range(number, number, crate::sys::fd::Range::Close)
-            .map_err(StepFailure::of(Step::Descriptors, "the container's handle"))?;
-        if self.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
-            become_root("the container's user namespace")?;
-        }
-        Ok(())
+        joined.map_err(|errno| failed(from_nix(errno)))
     }
+}
+
+/// Closes a descriptor that its owner, on whose behalf this process ends by execution, does not close.
+fn let_go(descriptor: &OwnedFd) -> Result<(), StepFailure> {
+    let number: RawFd = descriptor.as_raw_fd();
+    crate::sys::fd::close_range(number, number, crate::sys::fd::Range::Close)
+        .map_err(StepFailure::of(Step::Descriptors, "a handle of the container"))
 }

@@ -27,6 +27,7 @@ pub use devices::{make_devices, with_defaults};
 pub use masks::{HostNull, is_null_device, protect_paths};
 pub use mounts::{Creator, Mounted, mount_all};
 pub use root::Root;
+pub(crate) use root::change_root;
 pub use sources::Sources;
 pub(crate) use sources::map_ids;
 pub use target::create_directory;

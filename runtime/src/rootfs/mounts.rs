@@ -6,10 +6,10 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::sources::Bind;
-use super::{CgroupView, Root, copy_up, sources, target};
+use super::{CgroupView, Root, copy_up, masks, sources, target};
 use crate::init::{Step, StepFailure};
 use crate::spec::plan::{MountKind, MountPlan};
 use crate::sys::mount::{MountAttributes, mount_setattr};
@@ -18,7 +18,7 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 #[derive(Debug, Default)]
 pub struct Mounted {
     /// Mounts that become read-only when all is set up: we still write to them.
-    pub later_read_only: Vec<OwnedFd>,
+    later_read_only: Vec<OwnedFd>,
     /// /dev comes from the host as it is: no device is made there.
     pub dev_is_bind: bool,
     /// A devpts is at /dev/pts.
@@ -49,6 +49,28 @@ pub trait Creator {
     fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure>;
     /// Takes a message for its log.
     fn debug(&self, message: fmt::Arguments<'_>);
+}
+
+impl Mounted {
+    /// Makes read-only what was left for later.
+    pub fn finish_read_only(&mut self, root: &Root<'_>) -> Result<(), Errno> {
+        let read_only = MountAttributes {
+            set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()),
+            ..Default::default()
+        };
+        for mount in &self.later_read_only {
+            if root.is_detached() {
+                // A copy, with what is mounted there, covers it.
+                let copy = masks::clone(mount.as_fd(), OpenTreeFlags::AT_RECURSIVE)?;
+                mount_setattr(copy.as_fd(), &read_only, false)?;
+                attach(copy.as_fd(), mount.as_fd())?;
+                self.spent.put(copy);
+            } else {
+                mount_setattr(mount.as_fd(), &read_only, false)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Mounts everything.
@@ -132,7 +154,7 @@ fn one(
             mounted.dev_is_bind |= mount.destination == Path::new("/dev");
         }
         (MountKind::Cgroup, None) => {
-            cgroups.mount(mount, place.as_fd(), &mut mounted.spent).map_err(failed)?
+            cgroups.mount(mount, place.as_fd(), root.is_detached(), &mut mounted.spent).map_err(failed)?
         }
         (MountKind::Filesystem { filesystem, source }, None) => {
             let later = mount.options.readonly() && written_by_us(filesystem, &mount.destination);
