@@ -107,7 +107,7 @@ fn each_is_refused_before_anything_is_created() {
         ("/mounts/-", json!({ "destination": "/a", "type": "bind", "source": "" }), "mounts[7].source"),
         ("/mounts/6/options", json!(["nsdelegate"]), "mounts[6].options"),
         ("/mounts/6/options", json!(["rshared"]), "mounts[6].options"),
-        ("/linux/namespaces", json!([]), "linux.namespaces"),
+        ("/linux/namespaces", json!([]), "hostname"),
         ("/linux/namespaces/0/type", json!("bogus"), "linux.namespaces[0].type"),
         ("/linux/namespaces/-", json!({ "type": "pid" }), "linux.namespaces[6].type"),
         ("/linux/namespaces", json!("all"), "linux.namespaces"),

@@ -326,6 +326,40 @@ fn a_bind_can_come_from_what_an_earlier_mount_made() {
 }
 
 #[test]
+fn the_kernel_lists_mounts_in_the_order_of_the_configuration() {
+    let mut bundle = Bundle::new(&["cat", "/proc/self/mountinfo"]);
+    let data = bundle.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mut expected = Vec::new();
+    let mut add = |place: &str, source: Option<&str>| {
+        expected.push(place.to_owned());
+        bundle.set(
+            "/mounts/-",
+            match source {
+                None => json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" }),
+                Some(word) => json!({ "destination": place, "source": data, "options": ["rbind", word] }),
+            },
+        );
+    };
+    add("/data/a", None);
+    add("/data/b", Some("runbindable"));
+    add("/data/c", None);
+    // More than the creator hands over at once, and one place twice.
+    (0..70).for_each(|number| add(&format!("/data/d{number}"), Some("ro")));
+    add("/data/c", Some("rshared"));
+    add("/data/c", None);
+    let seen = bundle.run().succeeded().out;
+    let places = seen.lines().filter_map(|line| line.split(' ').nth(4));
+    let places: Vec<_> = places.filter(|place| place.starts_with("/data/")).collect();
+    assert_eq!(places, expected);
+    // What is not there is found before anything is made.
+    bundle.set("/mounts/-", json!({ "destination": "/z", "source": "/nonexistent", "options": ["bind"] }));
+    bundle.run().failed(1, ".source: cannot bind /nonexistent: No such file");
+    assert!(!bundle.rootfs().join("z").exists());
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn what_an_earlier_mount_made_can_have_other_owners() {
     let mut bundle = Bundle::new(&["stat", "-c", "%u:%g", "/second/file"]);
     let (data, rootfs) = (bundle.path().join("data"), bundle.rootfs());

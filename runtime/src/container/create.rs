@@ -205,7 +205,7 @@ impl Checked {
             cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
             hierarchies: Hierarchies::discover()?,
             pidfd_socket: request.pidfd_socket.as_deref().map(connect).transpose()?,
-            sources: Sources::open(plan, &joined, request.rootfs.take())?,
+            sources: Sources::open(plan, request.rootfs.take())?,
             joined,
         })
     }
@@ -315,11 +315,13 @@ fn build(
     let ready = launched.wait_ready_with(&mut |pid, awaited| {
         let state = State { pid, ..state.clone() };
         match (awaited, &agent) {
-            (Awaited::Hooks, _) => run_hooks(plan, &state),
-            (Awaited::Listener(listener), Some(agent)) => agent.hand_over(&listener, pid, &state),
-            (Awaited::Listener(_), None) => Ok(()),
-            (Awaited::MappedMount(number, tree), _) => rootfs::map_ids(plan, number, &joined, &tree),
+            (Awaited::Hooks, _) => run_hooks(plan, &state)?,
+            (Awaited::Listener(listener), Some(agent)) => agent.hand_over(&listener, pid, &state)?,
+            (Awaited::Listener(_), None) => {}
+            (Awaited::MappedMount(number, tree), _) => rootfs::map_ids(plan, number, &joined, &tree)?,
+            (Awaited::Binds(first, count), _) => return rootfs::open_binds(plan, first, count, &joined),
         }
+        Ok(Vec::new())
     })?;
     log::debug!("process {} is ready", ready.pid);
     let mut finish = || -> Result<()> {

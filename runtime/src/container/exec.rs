@@ -139,9 +139,10 @@ pub fn exec(request: ExecRequest) -> Result<Executed> {
     log::debug!("created process {} for container {id}", launched.pid);
     let ready = launched.wait_ready_with(&mut |pid, awaited| match (awaited, &agent) {
         (Awaited::Listener(listener), Some(agent)) => {
-            agent.hand_over(&listener, pid, &State::of(&id, record.clone(), observed.status))
+            agent.hand_over(&listener, pid, &State::of(&id, record.clone(), observed.status))?;
+            Ok(Vec::new())
         }
-        _ => Ok(()),
+        _ => Ok(Vec::new()),
     })?;
     let finish = || -> Result<()> {
         console.hand_over(ready.console.as_ref())?;

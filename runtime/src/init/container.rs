@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -31,7 +31,7 @@ pub struct ContainerChild<'a> {
     pub plan: &'a Plan,
     /// The command's process.
     pub process: PreparedProcess<'a>,
-    /// The root and the binds as detached mounts.
+    /// The root as a detached mount, and what is known of the binds.
     pub sources: Sources,
     /// Namespaces that the child joins itself.
     pub joined: &'a Opened,
@@ -80,8 +80,8 @@ impl Child for ContainerChild<'_> {
             false => Root::detached(handle, &self.plan.root),
         };
         fault::child(31)?;
-        let (mounts, binds) = (&self.plan.mounts, &self.sources.binds);
-        let mut mounted = rootfs::mount_all(&root, mounts, binds, &self.cgroups, channel)?;
+        let (mounts, directories) = (&self.plan.mounts, &self.sources.directories);
+        let mut mounted = rootfs::mount_all(&root, mounts, directories, &self.cgroups, channel)?;
         fault::child(32)?;
         channel.debug(format_args!("making devices, writing sysctls"));
         self.make_devices(&root, &mounted)?;
@@ -118,6 +118,10 @@ impl Child for ContainerChild<'_> {
 impl Creator for ChildEnd {
     fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure> {
         self.map_mount(number, tree)
+    }
+
+    fn binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure> {
+        self.take_binds(first, count)
     }
 
     fn debug(&self, message: fmt::Arguments<'_>) {
@@ -240,7 +244,7 @@ impl ContainerChild<'_> {
         root: &Root<'_>,
         mounted: &Mounted,
         channel: &ChildEnd,
-    ) -> Result<Option<std::os::fd::OwnedFd>, StepFailure> {
+    ) -> Result<Option<OwnedFd>, StepFailure> {
         let process = self.process.plan;
         if !process.terminal {
             return Ok(None);

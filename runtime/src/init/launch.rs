@@ -87,6 +87,8 @@ pub(crate) enum Awaited {
     Listener(OwnedFd),
     /// Other owners for this detached mount, as the mount with this number of the plan has them.
     MappedMount(u32, OwnedFd),
+    /// The sources of the binds from this number of the plan's mounts on, of so many.
+    Binds(u32, u32),
 }
 
 /// Clones `child` into new namespaces and, on v2, its cgroup.
@@ -131,13 +133,14 @@ impl Launched {
 
     /// Follows the child until it is ready.
     pub(crate) fn wait_ready(self) -> Result<Ready> {
-        self.wait_ready_with(&mut |_, _| Ok(()))
+        self.wait_ready_with(&mut |_, _| Ok(Vec::new()))
     }
 
-    /// Follows the child until it is ready; `answer` does what it waits for meanwhile, told its pid.
+    /// Follows the child until it is ready; `answer` does what it waits for meanwhile, told its pid, and returns the
+    /// descriptors that it waits for.
     pub(crate) fn wait_ready_with(
         mut self,
-        answer: &mut dyn FnMut(i32, Awaited) -> Result<()>,
+        answer: &mut dyn FnMut(i32, Awaited) -> Result<Vec<OwnedFd>>,
     ) -> Result<Ready> {
         loop {
             match self.channel().receive()? {
@@ -154,6 +157,10 @@ impl Launched {
                 FromChild::MountToMap(number, tree) => {
                     answer(self.pid, Awaited::MappedMount(number, tree))?;
                     self.channel().mount_mapped()?;
+                }
+                FromChild::BindsDue(first, count) => {
+                    let sources = answer(self.pid, Awaited::Binds(first, count))?;
+                    self.channel().binds(&sources)?;
                 }
                 FromChild::Failed(failure) => return Err(failure.into()),
                 FromChild::Gone => return Err(Error::Vanished { stage: "its set-up" }),

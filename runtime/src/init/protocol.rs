@@ -30,11 +30,15 @@ const LISTENER_TAKEN: u8 = b't';
 const DEBUG: u8 = b'g';
 const MOUNT_TO_MAP: u8 = b'm';
 const MOUNT_MAPPED: u8 = b'n';
+const BINDS_DUE: u8 = b'w';
+const BINDS: u8 = b'v';
 const FAILED_STEP: u8 = b'f';
 const FAILED_COMMAND: u8 = b'x';
 const FAILED_HOOK: u8 = b'k';
 /// Longest message: a failure with a path in it.
 const LONGEST: usize = 4096;
+/// Most descriptors of a message; the kernel takes 253.
+const MOST_DESCRIPTORS: usize = 64;
 
 /// Why the child gives up.
 #[derive(Debug)]
@@ -179,6 +183,8 @@ pub(crate) enum FromChild {
     Listener(i32),
     /// It waits for the ids of this detached mount to be mapped, that of the mount with this number.
     MountToMap(u32, OwnedFd),
+    /// It waits for the sources of the binds from this number on, of so many.
+    BindsDue(u32, u32),
     /// A sibling of the sender goes on in its place (joined user namespace).
     Born(OwnedFd),
     /// It gives up.
@@ -227,6 +233,13 @@ impl ParentEnd {
         self.send(MOUNT_MAPPED)
     }
 
+    /// Hands over the sources of the binds that the child waits for.
+    pub(crate) fn binds(&self, sources: &[OwnedFd]) -> Result<()> {
+        let sources: Vec<_> = sources.iter().map(AsFd::as_fd).collect();
+        send_all(self.0.as_fd(), &[BINDS], &sources)
+            .map_err(Error::system("hand over", "the sources of bind mounts"))
+    }
+
     /// The child may pass its gate.
     pub(crate) fn start(&self) -> Result<()> {
         self.send(START)
@@ -260,6 +273,10 @@ impl ParentEnd {
             ([LISTENER, a, b, c, d], _) => FromChild::Listener(i32::from_le_bytes([*a, *b, *c, *d])),
             ([MOUNT_TO_MAP, a, b, c, d], Some(tree)) => {
                 FromChild::MountToMap(u32::from_le_bytes([*a, *b, *c, *d]), tree)
+            }
+            ([BINDS_DUE, a, b, c, d, e, f, g, h], _) => {
+                let number = |bytes| u32::from_le_bytes(bytes);
+                FromChild::BindsDue(number([*a, *b, *c, *d]), number([*e, *f, *g, *h]))
             }
             ([CONSOLE], Some(master)) => FromChild::Console(master),
             ([BORN], Some(pidfd)) => FromChild::Born(pidfd),
@@ -312,6 +329,24 @@ impl ChildEnd {
         message[1..].copy_from_slice(&number.to_le_bytes());
         self.send(&message, Some(tree), "an id-mapped mount")?;
         self.wait(MOUNT_MAPPED, "an id-mapped mount")
+    }
+
+    /// Asks for the sources of the binds from number `first` on, and takes what the creator gives: all of `count`, or as
+    /// many of them as a message holds.
+    pub(crate) fn take_binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure> {
+        let count = count.min(MOST_DESCRIPTORS as u32);
+        let mut message = [BINDS_DUE, 0, 0, 0, 0, 0, 0, 0, 0];
+        message[1..5].copy_from_slice(&first.to_le_bytes());
+        message[5..].copy_from_slice(&count.to_le_bytes());
+        self.send(&message, None, "bind mounts")?;
+        let failed = || StepFailure::of(Step::Talk, "bind mounts");
+        let mut answer = [0];
+        let (length, sources) = receive_all(self.0.as_fd(), &mut answer).map_err(failed())?;
+        match length {
+            0 => Err(failed()(Errno::PIPE)),
+            _ if answer == [BINDS] && sources.len() == count as usize => Ok(sources),
+            _ => Err(failed()(Errno::PROTO)),
+        }
     }
 
     /// Tells of the listener of the filter that was just loaded, and waits until somebody has it. By write(2), the one call
@@ -384,11 +419,14 @@ pub(crate) fn send_with(
     message: &[u8],
     descriptor: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send_all(socket, message, descriptor.as_slice())
+}
+
+fn send_all(socket: BorrowedFd<'_>, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = descriptor.map(|descriptor| [descriptor]);
-    if let Some(descriptors) = &descriptors {
-        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::MSGSIZE);
     }
     let data = [IoSlice::new(message)];
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL))
@@ -396,7 +434,12 @@ pub(crate) fn send_with(
 }
 
 fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let (length, descriptors) = receive_all(socket, buffer)?;
+    Ok((length, descriptors.into_iter().next()))
+}
+
+fn receive_all(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     loop {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut data = [IoSliceMut::new(buffer)];
@@ -404,14 +447,16 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<O
             Ok(received) => received,
             Err(Errno::INTR) => continue,
             // The child was killed with a message of ours unread.
-            Err(Errno::CONNRESET) => return Ok((0, None)),
+            Err(Errno::CONNRESET) => return Ok((0, Vec::new())),
             Err(errno) => return Err(errno),
         };
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        return Ok((received.bytes, descriptor));
+        let mut descriptors = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                descriptors.extend(received);
+            }
+        }
+        return Ok((received.bytes, descriptors));
     }
 }
 
@@ -435,6 +480,12 @@ mod tests {
         parent.mount_mapped().unwrap();
         child.map_mount(300, child.handle()).unwrap();
         assert!(matches!(parent.receive().unwrap(), FromChild::MountToMap(300, _)));
+        let sources: Vec<_> =
+            (0..MOST_DESCRIPTORS).map(|_| child.handle().try_clone_to_owned().unwrap()).collect();
+        parent.binds(&sources).unwrap();
+        assert_eq!(child.take_binds(7, 1000).unwrap().len(), MOST_DESCRIPTORS);
+        assert!(matches!(parent.receive().unwrap(), FromChild::BindsDue(7, 64)));
+        drop(sources);
         let step = StepFailure { step: Step::Mount, object: "x".repeat(9000), errno: Errno::PERM };
         child.failed(&Failure::Step(step));
         assert!(matches!(parent.receive().unwrap(), FromChild::Failed(Failure::Step(_))));

@@ -47,6 +47,8 @@ pub trait Creator {
     /// Gives a detached mount the owners that the mount with this number of the plan is to have: what takes rights on its
     /// file system.
     fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure>;
+    /// Opens the sources of binds of the host from this number of the plan's mounts on: at least one, and `count` at most.
+    fn binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure>;
     /// Takes a message for its log.
     fn debug(&self, message: fmt::Arguments<'_>);
 }
@@ -73,25 +75,42 @@ impl Mounted {
     }
 }
 
-/// Mounts everything.
+/// Mounts everything. `directories` says of each mount whether what it comes from is a folder.
 pub fn mount_all(
     root: &Root<'_>,
     mounts: &[MountPlan],
-    binds: &[Option<Bind>],
+    directories: &[bool],
     cgroups: &CgroupView,
     creator: &impl Creator,
 ) -> Result<Mounted, StepFailure> {
     let mut mounted = Mounted::default();
-    for (number, (mount, bind)) in (0..).zip(mounts.iter().zip(binds)) {
-        let inside = match bind {
-            Some(_) => None,
-            None => bind_inside(root, number, mount, creator)?,
-        };
+    let mut binds: Vec<Option<Bind>> = Vec::with_capacity(mounts.len());
+    let mut sources = Vec::new().into_iter();
+    for (number, (mount, &directory)) in mounts.iter().zip(directories).enumerate() {
         creator.debug(format_args!("mounting {}", describe(mount)));
-        one(root, mount, bind.as_ref().or(inside.as_ref()), cgroups, &mut mounted)?;
+        let bind = match &mount.kind {
+            MountKind::Bind { inside: Some(path), recursive, .. } => {
+                Some(bind_inside(root, number as u32, mount, path, *recursive, creator)?)
+            }
+            MountKind::Bind { inside: None, .. } => {
+                if sources.len() == 0 {
+                    // All at once that follow each other: each time costs a turn of the creator.
+                    let count = mounts[number..].iter().take_while(|mount| is_of_host(mount)).count();
+                    sources = creator.binds(number as u32, count as u32)?.into_iter();
+                }
+                sources.next().map(|mount| Bind { mount, directory })
+            }
+            _ => None,
+        };
+        one(root, mount, bind.as_ref(), cgroups, &mut mounted)?;
+        binds.push(bind);
     }
-    refuse_covered(root, mounts, binds)?;
+    refuse_covered(root, mounts, &binds)?;
     Ok(mounted)
+}
+
+fn is_of_host(mount: &MountPlan) -> bool {
+    matches!(mount.kind, MountKind::Bind { inside: None, .. })
 }
 
 /// A bind has to be where it was asked to be: an image in which /data is a link to /dev would have our devices and links
@@ -180,15 +199,16 @@ fn bind_inside(
     root: &Root<'_>,
     number: u32,
     mount: &MountPlan,
+    path: &Path,
+    recursive: bool,
     creator: &impl Creator,
-) -> Result<Option<Bind>, StepFailure> {
-    let MountKind::Bind { inside: Some(path), recursive, .. } = &mount.kind else { return Ok(None) };
+) -> Result<Bind, StepFailure> {
     let failed = |errno| failure(Step::Mount, describe(mount).to_string(), errno);
-    let tree = sources::clone_place(root.handle(), path, *recursive).map_err(failed)?;
+    let tree = sources::clone_place(root.handle(), path, recursive).map_err(failed)?;
     if mount.id_map.is_some() {
         creator.map_ids(number, tree.as_fd())?;
     }
-    sources::finish_inside(tree, mount, *recursive, root.propagation()).map(Some).map_err(failed)
+    sources::finish_inside(tree, mount, recursive, root.propagation()).map_err(failed)
 }
 
 fn filesystem_of(mount: &MountPlan) -> Option<&str> {
