@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First of all: no container may find a way to write this program, or look into it.
-    if cli::enters_containers(std::env::args_os().skip(1))
-        && let Err(error) = runtime::security::own_executable::seal_or_reexec()
-    {
-        cli::output::say(&format!("roci: error: {error}"));
-        return ExitCode::FAILURE;
+    let enters = cli::enters_containers(std::env::args_os().skip(1));
+    match enters.then(runtime::security::own_executable::seal_or_reexec).transpose() {
+        Ok(protection) => cli::run(protection),
+        Err(error) => {
+            cli::output::say(&format!("roci: error: {error}"));
+            ExitCode::FAILURE
+        }
     }
-    cli::run()
 }

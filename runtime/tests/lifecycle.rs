@@ -256,6 +256,49 @@ fn errors_are_logged_as_engines_read_them() {
 }
 
 #[test]
+fn debugging_tells_the_steps_of_both_sides() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.set("/process/execCPUAffinity", json!({ "initial": "0" }));
+    bundle.write_config();
+    let id = bundle.id.clone();
+    let log = bundle.path().join("log.json");
+    let to_file = ["--debug", "--log", log.to_str().unwrap(), "--log-format", "json"];
+    let mut create = bundle.roci(&to_file);
+    create.args(["create", &id]).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(create.status().unwrap().success());
+    bundle.verb(&["--debug", "start", &id]).succeeded();
+    let done = bundle.verb(&["--debug", "exec", &id, "true"]).succeeded();
+    for step in [
+        "level=debug",
+        "nsexec container setup",
+        "nsexec: affinity: 0x1\"",
+        "child process in init()",
+        "setns_init: about to exec /bin/true",
+    ] {
+        assert!(done.err.contains(step), "{step:?} in {}", done.err);
+    }
+    let quiet = [&to_file[..], &["exec", &id, "true"]].concat();
+    assert_eq!(bundle.verb(&quiet).succeeded().err, "");
+    assert_eq!(bundle.verb(&["exec", &id, "true"]).succeeded().err, "");
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["level"] == "debug"), "{text}");
+    for step in ["using /proc/self/exe clone", "made cgroup", "mounting proc at /proc", "is ready"] {
+        assert!(text.contains(step), "{step:?} in {text}");
+    }
+    bundle.verb(&["delete", "--force", &id]).succeeded();
+    bundle.args(&["true"]).write_config();
+    let done = bundle.verb(&["--debug", "run", &id]).succeeded();
+    assert!(done.err.contains("init: closing the pipe to signal completion"), "{}", done.err);
+    // What was left out is told with the failure that may come from it.
+    bundle.set("/process/capabilities/bounding", json!(["CAP_OF_TOMORROW"]));
+    bundle.set("/process/capabilities/inheritable", json!(["CAP_KILL"]));
+    bundle.run().failed(1, "EPERM").failed(1, "[CAP_OF_TOMORROW]");
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn what_is_not_done_is_refused_by_name() {
     let bundle = Bundle::new(&["true"]);
     bundle.write_config();
@@ -263,6 +306,7 @@ fn what_is_not_done_is_refused_by_name() {
         bundle.verb(&[verb, "x"]).failed(1, &format!("{verb} is not supported"));
     }
     bundle.verb(&["frobnicate"]).failed(1, "unknown command");
+    bundle.verb(&["frobnicate", "-h"]).failed(1, "No help topic for 'frobnicate'");
     bundle.verb(&["--systemd-cgroup", "run", &bundle.id]).failed(1, "--systemd-cgroup");
     bundle.verb(&["state", "../x"]).failed(1, "invalid container id");
     let version = bundle.verb(&["--version"]).succeeded().out;
@@ -541,8 +585,8 @@ fn exec_chooses_a_cgroup_below() {
     let seen = bundle.verb(&["exec", "--cgroup", "sub", &id, "cat", "/proc/self/cgroup"]).succeeded().out;
     assert!(seen.lines().all(|line| line.ends_with("/c/sub")), "{seen}");
     bundle.verb(&["exec", "--cgroup", "../x", &id, "true"]).failed(1, "bad sub cgroup path");
-    bundle.verb(&["exec", "--cgroup", "absent", &id, "true"]).failed(255, "absent");
-    bundle.verb(&["exec", "--cgroup", "nothing:sub", &id, "true"]).failed(255, "nothing");
+    bundle.verb(&["exec", "--cgroup", "absent", &id, "true"]).failed(255, "adding pid to cgroup");
+    bundle.verb(&["exec", "--cgroup", "nothing:sub", &id, "true"]).failed(255, "unknown controller");
 
     // In a paused container it waits, and runs once that goes on.
     bundle.verb(&["pause", &id]).succeeded();
@@ -600,8 +644,12 @@ fn variables_count_once_and_unknown_capabilities_are_left_out() {
     bundle.write_config();
     let done = bundle.verb(&["--log", log.to_str().unwrap(), "run", &bundle.id]).succeeded();
     assert_eq!(done.out, "PATH=/bin\nA=2\nHOME=/root\n");
+    let words = "ignoring unknown or unavailable capabilities: [CAP_OF_TOMORROW]";
     let text = fs::read_to_string(log).unwrap();
-    assert!(text.contains("level=warning") && text.contains("CAP_OF_TOMORROW"), "{text}");
+    assert!(text.contains("level=warning") && text.contains(words), "{text}");
+    // Standard error may be the container's: with a log it has none of it.
+    assert_eq!(done.err, "");
+    assert!(bundle.verb(&["run", &bundle.id]).succeeded().err.contains(words));
 }
 
 #[test]

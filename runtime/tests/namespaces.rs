@@ -64,6 +64,42 @@ fn every_namespace_of_another_container_can_be_joined() {
 }
 
 #[test]
+fn without_namespaces_a_container_mounts_nothing_on_the_host() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.set("/hostname", json!("")).set("/linux/namespaces", json!([])).set("/root/readonly", json!(true));
+    bundle.set("/mounts/1/options/-", json!("ro"));
+    let data = bundle.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), "bound").unwrap();
+    bundle.set("/mounts/-", json!({ "destination": "/data", "source": data, "options": ["rbind"] }));
+    bundle.create().succeeded();
+    let seen = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!seen.contains(bundle.path().to_str().unwrap()), "{seen}");
+    bundle.verb(&["start", &bundle.id]).succeeded();
+    let pid = bundle.state()["pid"].to_string();
+    for name in ["mnt", "pid", "net", "ipc", "uts", "user", "cgroup"] {
+        assert_eq!(namespace(&pid, name), namespace("self", name), "{name}");
+    }
+    // Who joins it is in its root, with all that was mounted, read-only and masked there.
+    let script =
+        "cat /data/file; touch /new /dev/new; echo 1 > /proc/sys/kernel/panic; cat /proc/keys; pwd; ls /";
+    let done = bundle.exec(&["sh", "-c", script]);
+    assert_eq!(done.out, "bound/\nbin\ndata\ndev\netc\nproc\nroot\nsys\ntmp\n", "{done:?}");
+    assert_eq!(done.err.matches("Read-only").count(), 3, "{done:?}");
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+    // What cannot be had without a mount namespace is refused.
+    let hook = json!([{ "path": "/bin/true" }]);
+    bundle.set("/hooks", json!({ "createRuntime": hook }));
+    bundle.run().failed(1, "hooks: those before the start need a mount namespace");
+    bundle.set("/hooks", json!({ "poststart": hook })).args(&["true"]);
+    bundle.run().succeeded();
+    bundle.set("/linux/namespaces", json!([{ "type": "user", "path": own("user") }]));
+    bundle.run().failed(1, "no rights on the host's mount namespace");
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn wrong_namespaces_are_refused_before_anything_is_made() {
     let mut bundle = Bundle::new(&["true"]);
     for (path, words) in [
@@ -254,7 +290,11 @@ fn what_the_machine_withholds_is_clamped_and_said() {
     bundle.set("/process/capabilities/ambient", json!(["CAP_KILL"]));
     bundle.start();
     let clamped = bundle.state()["clamped"].to_string();
-    assert!(clamped.contains("CAP_KILL"), "{clamped}");
+    assert!(clamped.contains("can't raise ambient capability CAP_KILL: "), "{clamped}");
+    let mut odd = Bundle::new(&["true"]);
+    let rule = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "ra" });
+    odd.set("/linux/resources/devices/-", rule);
+    assert!(odd.run().succeeded().err.contains("devices[1].access: 'a' left out"));
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn the_command_is_scheduled_as_asked() {
         ("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 8 }), "process.ioPriority"),
         ("/process/execCPUAffinity", json!({ "initial": "1-0" }), "execCPUAffinity.initial"),
         ("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "x" }), "linux.memoryPolicy.nodes"),
+        ("/linux/memoryPolicy", json!({ "mode": "MPOL_DEFAULT", "nodes": "0-7" }), "0 nodes but got 8"),
     ] {
         let mut bad = Bundle::new(&["true"]);
         bad.set(pointer, value);
@@ -321,6 +322,70 @@ fn a_bind_can_come_from_what_an_earlier_mount_made() {
         std::os::unix::fs::symlink(target, bundle.rootfs().join("link")).unwrap();
         bundle.run().failed(1, "cannot mount");
     }
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn the_kernel_lists_mounts_in_the_order_of_the_configuration() {
+    let mut bundle = Bundle::new(&["cat", "/proc/self/mountinfo"]);
+    let data = bundle.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mut expected = Vec::new();
+    let mut add = |place: &str, source: Option<&str>| {
+        expected.push(place.to_owned());
+        bundle.set(
+            "/mounts/-",
+            match source {
+                None => json!({ "destination": place, "type": "tmpfs", "source": "tmpfs" }),
+                Some(word) => json!({ "destination": place, "source": data, "options": ["rbind", word] }),
+            },
+        );
+    };
+    add("/data/a", None);
+    add("/data/b", Some("runbindable"));
+    add("/data/c", None);
+    // More than the creator hands over at once, and one place twice.
+    (0..70).for_each(|number| add(&format!("/data/d{number}"), Some("ro")));
+    add("/data/c", Some("rshared"));
+    add("/data/c", None);
+    let seen = bundle.run().succeeded().out;
+    let places = seen.lines().filter_map(|line| line.split(' ').nth(4));
+    let places: Vec<_> = places.filter(|place| place.starts_with("/data/")).collect();
+    assert_eq!(places, expected);
+    // What is not there is found before anything is made.
+    bundle.set("/mounts/-", json!({ "destination": "/z", "source": "/nonexistent", "options": ["bind"] }));
+    bundle.run().failed(1, ".source: cannot bind /nonexistent: No such file");
+    assert!(!bundle.rootfs().join("z").exists());
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn what_an_earlier_mount_made_can_have_other_owners() {
+    let mut bundle = Bundle::new(&["stat", "-c", "%u:%g", "/second/file"]);
+    let (data, rootfs) = (bundle.path().join("data"), bundle.rootfs());
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("file"), "").unwrap();
+    chown(data.join("file"), Some(7), Some(8)).unwrap();
+    bundle.set("/mounts/-", json!({ "destination": "/first", "source": data, "options": ["bind"] }));
+    // Both ends as the host sees them.
+    let mapped = |map: serde_json::Value| {
+        json!({ "destination": rootfs.join("second"), "source": rootfs.join("first"),
+            "options": ["rbind", "idmap"], "uidMappings": map, "gidMappings": map })
+    };
+    let map = json!([{ "containerID": 0, "hostID": 1000, "size": 100 }]);
+    bundle.set("/mounts/-", mapped(map));
+    assert_eq!(bundle.run().succeeded().out, "1007:1008\n");
+    // In a user namespace its process has no right to do that itself.
+    let own = json!([{ "containerID": 0, "hostID": 100_000, "size": 2000 }]);
+    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
+    bundle.set("/linux/uidMappings", own.clone()).set("/linux/gidMappings", own);
+    let last = bundle.config["mounts"].as_array().unwrap().len() - 1;
+    let map = json!([{ "containerID": 0, "hostID": 101_000, "size": 100 }]);
+    bundle.set(&format!("/mounts/{last}"), mapped(map));
+    for folder in [bundle.path(), &rootfs, &data] {
+        chown(folder, Some(100_000), Some(100_000)).unwrap();
+    }
+    assert_eq!(bundle.run().succeeded().out, "1007:1008\n");
     bundle.assert_nothing_left();
 }
 

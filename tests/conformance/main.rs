@@ -54,6 +54,7 @@ fn main() -> anyhow::Result<()> {
     let peers = std::env::var_os("HULL_PEERS").context("HULL_PEERS names the folder with the suites")?;
     let output = options.output.unwrap_or_else(|| PathBuf::from("target/conformance"));
     let _alone = alone()?;
+    session::adopt_orphans()?;
     let mut surprises = 0;
     for suite in SUITES.iter().filter(|suite| options.suites.iter().any(|name| name == suite.name)) {
         let world = World::new(&runtime, Path::new(&peers), &output.join(suite.name), &options.only)?;

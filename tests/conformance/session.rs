@@ -7,7 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, set_child_subreaper, waitid,
+};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// Between asking a session to end and ending it, so that a suite can undo what it did to the machine.
@@ -38,6 +40,12 @@ impl Ended {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.output).replace("\r\n", "\n")
     }
+}
+
+/// Makes this process the parent of whatever the cases leave behind, so that the dead among them are gone at once and not
+/// when the machine's init comes to it: cases wait two seconds for that. To be called by the thread that runs them.
+pub fn adopt_orphans() -> anyhow::Result<()> {
+    set_child_subreaper(Some(getpid())).context("cannot adopt what cases leave behind")
 }
 
 /// Runs `command` to its end or for `limit`.
@@ -111,9 +119,20 @@ fn ends(child: Pid, limit: Duration) -> anyhow::Result<bool> {
         if Instant::now() > until {
             return Ok(false);
         }
+        reap_orphans(child);
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(true)
+}
+
+/// Reaps the dead that this thread was given: every child of it but `own`.
+fn reap_orphans(own: Pid) {
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
+    for orphan in children.filter(|pid| *pid != own) {
+        // One that lives, or is another's to wait for, stays.
+        let _ = waitid(WaitId::Pid(orphan), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
 }
 
 fn pipe() -> anyhow::Result<(File, OwnedFd)> {

@@ -13,6 +13,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 use rustix::fs::{self, Mode, OFlags};
 
 use super::Error;
+use crate::security::Notice;
 use crate::spec::defaults;
 use crate::sys::bpf::{self, Instruction};
 
@@ -230,11 +231,30 @@ fn parse_access(access: &str) -> Result<u8, String> {
     if access.is_empty() {
         return Err("access is missing".to_owned());
     }
-    access.chars().try_fold(0, |bits, letter| match letter {
-        'r' => Ok(bits | READ),
-        'w' => Ok(bits | WRITE),
-        'm' => Ok(bits | MAKE),
-        _ => Err(format!("access {access:?} has letters other than r, w and m")),
+    match access.chars().filter_map(access_bit).fold(0, |bits, bit| bits | bit) {
+        0 => Err(format!("access {access:?} has none of the letters r, w and m")),
+        bits => Ok(bits),
+    }
+}
+
+fn access_bit(letter: char) -> Option<u8> {
+    match letter {
+        'r' => Some(READ),
+        'w' => Some(WRITE),
+        'm' => Some(MAKE),
+        _ => None,
+    }
+}
+
+/// What is said of letters that mean no access: like runc, such rules are taken without them.
+pub(super) fn notices(rules: &[LinuxDeviceCgroup]) -> impl Iterator<Item = Notice> + '_ {
+    rules.iter().enumerate().filter_map(|(index, rule)| {
+        let access = rule.access().as_deref().unwrap_or_default();
+        let other = access.chars().find(|letter| access_bit(*letter).is_none())?;
+        Some(Notice {
+            setting: format!("linux.resources.devices[{index}].access"),
+            reason: format!("{other:?} left out, it is none of r, w and m"),
+        })
     })
 }
 

@@ -38,6 +38,14 @@ pub enum Error {
         /// The cause.
         source: Errno,
     },
+    /// A cgroup below the container's cannot be entered. The middle in runc's words.
+    #[error("exec --cgroup: error adding pid to cgroup {}: {source}", path.display())]
+    Below {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: Errno,
+    },
     /// The cgroup of a new container already has processes in it.
     #[error("container's cgroup is not empty: {} already contains processes; is another container using it?", path.display())]
     Populated {
@@ -140,6 +148,7 @@ impl Error {
         match self {
             Error::Discover { source, .. }
             | Error::Folder { source, .. }
+            | Error::Below { source, .. }
             | Error::Setting { source, .. }
             | Error::Read { source, .. }
             | Error::Join { source, .. }

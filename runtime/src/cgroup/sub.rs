@@ -62,13 +62,18 @@ impl Cgroup {
         };
         for choice in choices {
             if !self.places().iter().any(|place| fits(place, choice)) {
-                let given = choice.controllers.join(",");
-                return Err(Error::Path { given, reason: "names no controller with a v1 hierarchy" });
+                let given = format!("{}:{}", choice.controllers.join(","), choice.path);
+                let reason = "has an unknown controller in front: it has no v1 hierarchy here";
+                return Err(Error::Path { given, reason });
             }
         }
         self.entrance_at(|place| {
             let choice = choices.iter().rev().find(|choice| fits(place, choice));
             choice.map_or_else(|| place.folder.clone(), |choice| place.folder.join(&choice.path))
+        })
+        .map_err(|error| match error {
+            Error::Folder { path, source, .. } => Error::Below { path, source },
+            other => other,
         })
     }
 }

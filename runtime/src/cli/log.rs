@@ -45,23 +45,22 @@ impl Log {
     pub fn error(&self, error: &anyhow::Error) {
         let message = sentence(error);
         output::say(&format!("roci: error: {message}"));
-        if self.file.is_some() {
-            self.line("error", &message);
-        }
+        self.line("error", &message);
     }
 
     /// Something that did not stop the verb.
     pub fn warning(&self, message: &str) {
         output::say(&format!("roci: warning: {message}"));
-        if self.file.is_some() {
-            self.line("warning", message);
-        }
+        self.line("warning", message);
     }
 
-    /// What the machine refused and nobody insisted on: only where someone asked for a log.
+    /// What the machine refused and nobody insisted on. Standard error may be the container's: there only without a log.
     pub fn clamped(&self, notes: &[String]) {
         for note in notes {
-            self.note("warning", note);
+            match self.file {
+                Some(_) => self.line("warning", note),
+                None => output::say(&format!("roci: warning: {note}")),
+            }
         }
     }
 
@@ -69,27 +68,26 @@ impl Log {
     pub fn created(&self, created: &Created) {
         self.clamped(&created.clamped);
         if let Some(flags) = created.filter_flags {
-            self.debug(&format!("seccomp filter flags: {flags}"));
-        }
-        self.debug(&format!("created process {}", created.pid));
-    }
-
-    /// A step worth knowing when looking for a fault.
-    pub fn debug(&self, message: &str) {
-        if self.debug {
-            self.note("debug", message);
+            log::debug!("seccomp filter flags: {flags}");
         }
     }
 
-    fn note(&self, level: &str, message: &str) {
-        if self.file.is_some() {
-            self.line(level, message);
-        } else if self.debug {
-            output::say(self.text(level, message).trim_end());
+    /// Becomes the log of the library as well: of its warnings, and of its steps where somebody asked for them.
+    pub fn listen(log: &'static Log) {
+        log::set_max_level(if log.debug { log::LevelFilter::Debug } else { log::LevelFilter::Warn });
+        // Fails only the second time.
+        let _ = log::set_logger(log);
+    }
+
+    fn debug(&self, message: &str) {
+        match self.file {
+            Some(_) => self.line("debug", message),
+            None => output::say(self.text("debug", message).trim_end()),
         }
     }
 
-    fn line(&self, level: &str, message: &str) {
+    /// Writes a line to the log, if there is one.
+    pub fn line(&self, level: &str, message: &str) {
         let Some(mut file) = self.file.as_ref() else { return };
         // A full disk must not change what the program does.
         let _ = file.write_all(self.text(level, message).as_bytes());
@@ -105,6 +103,22 @@ impl Log {
             }
         }
     }
+}
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let message = record.args().to_string();
+        match record.level() {
+            log::Level::Error | log::Level::Warn => self.clamped(&[message]),
+            _ => self.debug(&message),
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// The error and its causes in one line, each said once: many of our messages end with their cause already.

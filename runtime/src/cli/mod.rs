@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use runtime::container::Id;
 use runtime::features::SPEC_VERSIONS;
+use runtime::security::own_executable::Protection;
 
 use self::log::{Log, LogFormat};
 
@@ -131,7 +132,7 @@ pub fn enters_containers(words: impl Iterator<Item = OsString>) -> bool {
 const REFUSED: [&str; 2] = ["checkpoint", "restore"];
 
 /// The whole program.
-pub fn run() -> ExitCode {
+pub fn run(protection: Option<Protection>) -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
@@ -149,18 +150,23 @@ pub fn run() -> ExitCode {
         };
     }
     let log = match Log::open(line.global.log.as_deref(), line.global.log_format, line.global.debug) {
-        Ok(log) => log,
+        // For as long as the program runs: the library tells it things, too.
+        Ok(log) => &*Box::leak(Box::new(log)),
         Err(error) => {
             output::say(&format!("roci: error: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
+    if !matches!(line.verb, Some(Verb::Monitor(_))) {
+        Log::listen(log);
+    }
+    tell_own_executable(protection);
     let failure_code = match &line.verb {
         // Like runc: what exec itself fails with cannot be mistaken for the command's code.
         Some(Verb::Exec(_)) => 255,
         _ => 1,
     };
-    match dispatch(&line, &log) {
+    match dispatch(&line, log) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             log.error(&error);
@@ -180,7 +186,7 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         "--systemd-cgroup is not supported: cgroups are managed directly"
     );
     let state_root = state_root(line.global.root.as_deref());
-    log.debug(&format!("roci {} with state in {}", env!("CARGO_PKG_VERSION"), state_root.display()));
+    ::log::debug!("roci {} with state in {}", env!("CARGO_PKG_VERSION"), state_root.display());
     match &line.verb {
         Some(Verb::Create(arguments)) => create::run(arguments, state_root, log),
         Some(Verb::Start(arguments)) => start::run(arguments, &state_root),
@@ -203,9 +209,23 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
             if REFUSED.contains(&&*verb) {
                 anyhow::bail!("{verb} is not supported");
             }
-            anyhow::bail!("unknown command {verb:?}; see roci --help");
+            anyhow::bail!("No help topic for '{verb}', which is an unknown command; see roci --help");
         }
         None => anyhow::bail!("no command; see roci --help"),
+    }
+}
+
+fn tell_own_executable(protection: Option<Protection>) {
+    match protection {
+        Some(Protection::Overlay) => {
+            ::log::debug!(
+                "using /proc/self/exe clone: an overlayfs without an upper layer, which nobody can write"
+            );
+        }
+        Some(Protection::SealedCopy) => ::log::debug!("using /proc/self/exe clone: a sealed copy in memory"),
+        Some(Protection::None) | None => {
+            ::log::debug!("using /proc/self/exe as it is: no process of it enters a container");
+        }
     }
 }
 

@@ -125,7 +125,7 @@ fn follow(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Resu
         }),
         leftovers: leftovers(arguments),
     })?;
-    log.clamped(&ended.clamped);
+    ended.clamped.iter().for_each(|note| log.line("warning", note));
     for failure in &ended.left {
         super::output::say(&format!("{}: {failure}", arguments.program));
     }

@@ -135,7 +135,11 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     let (spec, notes) = crate::spec::load(&bundle)?;
     let mut plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
     plan.notes.extend(notes);
-    let checked = Checked::new(&plan, &mut request)?;
+    log::debug!("container {}: configuration of {} is right", request.id, bundle.display());
+    let checked = Checked::new(&plan, &mut request).inspect_err(|_| {
+        // Nobody else says what was left out, and it may be the reason.
+        plan.notes.iter().for_each(|note| log::warn!("{note}"));
+    })?;
     let filter_flags = checked.prepared.filter.as_ref().map(Program::flags);
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
@@ -187,6 +191,11 @@ struct Checked {
 impl Checked {
     fn new(plan: &Plan, request: &mut CreateRequest) -> Result<Checked> {
         let joined = plan.namespaces.open()?;
+        if !plan.namespaces.has(CloneFlags::CLONE_NEWNS) && !kernel_is_since(6, 15) {
+            let what =
+                "config.json: linux.namespaces: a container without a mount namespace, before Linux 6.15,";
+            return Err(Error::Unsupported { what: what.to_owned() });
+        }
         refuse_host_changes(plan, &joined)?;
         if request.as_sibling && !plan.hooks.poststart.is_empty() {
             let what = "config.json: hooks.poststart under a monitor".to_owned();
@@ -203,7 +212,7 @@ impl Checked {
             cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
             hierarchies: Hierarchies::discover()?,
             pidfd_socket: request.pidfd_socket.as_deref().map(connect).transpose()?,
-            sources: Sources::open(plan, &joined, request.rootfs.take())?,
+            sources: Sources::open(plan, request.rootfs.take())?,
             joined,
         })
     }
@@ -253,6 +262,7 @@ fn build(
     fault::point(4)?;
     let cgroup = made.cgroup.insert(Cgroup::create(&hierarchies, &cgroup_path)?);
     record.cgroup_marked = cgroup.mark(&cgroup::mark(&request.id, &record));
+    log::debug!("made cgroup {}", cgroup_path.as_str());
     fault::point(5)?;
     let entrance = cgroup.entrance()?;
     let gate = match request.gate {
@@ -290,7 +300,12 @@ fn build(
     let notices = cgroup.apply(plan.resources.as_ref())?;
     clamped.extend(notices.iter().map(ToString::to_string));
     let kinship = Kinship::of(request.as_sibling);
+    log::debug!(
+        "set its limits; creating its first process, with new namespaces: {:?}",
+        plan.namespaces.create
+    );
     let launched = clone_child(plan, &joined, kinship, flags, entrance.clone_target(), &mut child)?;
+    log::debug!("created process {}", launched.pid);
     // Our copies of the container's descriptors would keep its pipes open.
     drop(child);
     fault::point(10)?;
@@ -311,12 +326,16 @@ fn build(
             (Awaited::Hooks, _) => {
                 fault::point(16)?;
                 run_hooks(plan, &state)?;
-                fault::point(17)
+                fault::point(17)?;
             }
-            (Awaited::Listener(listener), Some(agent)) => agent.hand_over(&listener, pid, &state),
-            (Awaited::Listener(_), None) => Ok(()),
+            (Awaited::Listener(listener), Some(agent)) => agent.hand_over(&listener, pid, &state)?,
+            (Awaited::Listener(_), None) => {}
+            (Awaited::MappedMount(number, tree), _) => rootfs::map_ids(plan, number, &joined, &tree)?,
+            (Awaited::Binds(first, count), _) => return rootfs::open_binds(plan, first, count, &joined),
         }
+        Ok(Vec::new())
     })?;
+    log::debug!("process {} is ready", ready.pid);
     let mut finish = || -> Result<()> {
         fault::point(12)?;
         console.hand_over(ready.console.as_ref())?;
@@ -355,6 +374,7 @@ fn start_hooks<'a>(plan: &'a Plan, state: &'a State) -> Option<StartHooks<'a>> {
 
 /// Those that the creator runs while the child waits between its mounts and its root.
 fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
+    log::debug!("running the hooks prestart and createRuntime");
     let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
     // The older one was made for a container that is created but for its command.
     let created = State { status: Status::Created, ..state.clone() };
@@ -402,11 +422,20 @@ fn clone_child(
     if new_user {
         write_id_map(launched.pid, "uid_map", &plan.uid_mappings)?;
         write_id_map(launched.pid, "gid_map", &plan.gid_mappings)?;
+        log::debug!("wrote the id maps of process {}", launched.pid);
         launched.ids_mapped()?;
     } else if plan.namespaces.has(CloneFlags::CLONE_NEWUSER) {
         launched.wait_born()?;
     }
     Ok(launched)
+}
+
+/// Is the running kernel this version or a later one? False for one that does not say.
+fn kernel_is_since(major: u32, minor: u32) -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version >= (major, minor))
 }
 
 /// A namespace that is named and turns out to be the host's own is not the container's to change

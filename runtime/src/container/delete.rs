@@ -53,6 +53,11 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<Vec<HookFailure
         Some(record) => remove_cgroup(id, record),
         None => Ok(()),
     };
+    log::debug!(
+        "container {id} was {}: its processes and cgroup are gone: {}",
+        observed.status,
+        cleared.is_ok()
+    );
     fault::point(27)?;
     let mut failed_hooks = Vec::new();
     match cleared {
@@ -83,6 +88,7 @@ pub fn delete_abandoned(state_root: &Path, is_abandoned: impl Fn(&Path) -> bool)
 /// Runs the hooks that follow the end of everything, each whatever became of the others.
 pub(super) fn run_poststop(id: &Id, record: Option<Record>) -> Vec<HookFailure> {
     let Some(record) = record.filter(|record| !record.hooks.poststop.is_empty()) else { return Vec::new() };
+    log::debug!("running the poststop hooks");
     let hooks = record.hooks.poststop.clone();
     let state = State { pid: 0, ..State::of(id, record, Status::Stopped) };
     let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
+use rustix::fs::{CWD, Mode, OFlags};
 
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, launch};
 use crate::namespaces::ChildrenIn;
-use crate::process::{self, Exit};
+use crate::process::{self, Exit, Signal};
 
 /// A container that a further process is to run in, its record and its config.json read once.
 #[derive(Debug)]
@@ -112,6 +113,8 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
     let cgroup = CgroupPath::parse(&record.cgroup)?;
     let entrance = Cgroup::entrance_of_existing(&Hierarchies::discover()?, &cgroup, &request.cgroups)?;
     fault::point(22)?;
+    let own_mounts = namespaces.contains(CloneFlags::CLONE_NEWNS);
+    let root = if own_mounts { None } else { Some(root_of(record.pid, &target)?) };
     let mut child = EnteringChild {
         process: PreparedProcess {
             plan: &plan,
@@ -124,6 +127,7 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
             start_hooks: None,
         },
         target: &target,
+        root,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         entrance: &entrance,
         keyring: keyring_name(id),
@@ -134,11 +138,13 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
     drop(children);
     drop(child);
     fault::point(23)?;
+    log::debug!("created process {} for container {id}", launched.pid);
     let ready = launched.wait_ready_with(&mut |pid, awaited| match (awaited, &agent) {
         (Awaited::Listener(listener), Some(agent)) => {
-            agent.hand_over(&listener, pid, &State::of(id, record.clone(), observed.status))
+            agent.hand_over(&listener, pid, &State::of(id, record.clone(), observed.status))?;
+            Ok(Vec::new())
         }
-        _ => Ok(()),
+        _ => Ok(Vec::new()),
     })?;
     let finish = || -> Result<()> {
         console.hand_over(ready.console.as_ref())?;
@@ -163,6 +169,18 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
 
 fn wrong_state(id: &Id, status: Status) -> Error {
     Error::State { id: id.to_string(), verb: "exec", status }
+}
+
+/// The root of a process, for a container that has no mount namespace of its own.
+fn root_of(pid: i32, process: &OwnedFd) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, &path, flags, Mode::empty()).map_err(Error::system("open", &path))?;
+    // While it lives the number is its own.
+    match process::signal(process.as_fd(), Signal(0))? {
+        true => Ok(root),
+        false => Err(Error::Vanished { stage: "the exec" }),
+    }
 }
 
 /// The namespaces that the container does not share with us, as its config.json says.

@@ -34,6 +34,7 @@ pub fn start(state_root: &Path, id: &Id) -> Result<()> {
     let knock = folder.open_gate(OFlags::WRONLY)?.ok_or_else(stopped)?;
     rustix::io::write(&knock, GO).map_err(Error::system("write to", "the container's gate"))?;
     drop(knock);
+    log::debug!("let container {id} through its gate");
     fault::point(21)?;
     wait_closed(&answer)?;
     let mut message = [0; 4096];
@@ -62,6 +63,7 @@ pub(super) fn run_poststart(folder: &Folder, first: &OwnedFd) -> Result<()> {
         return Ok(());
     };
     fault::point(29)?;
+    log::debug!("running the poststart hooks");
     let hooks = record.hooks.poststart.clone();
     let state = State::of(folder.id(), record, Status::Running);
     let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
 
 use super::credentials::forbid_tracing;
 use super::handoff::{PreparedProcess, StartGate};
@@ -21,10 +21,9 @@ use crate::fault::{self, Defence};
 use crate::hooks::{self, Point, Surroundings};
 use crate::namespaces::{self, Opened, from_nix};
 use crate::network::bring_up_loopback;
-use crate::rootfs::{self, CgroupView, HostNull, Mounted, Root, Sources};
+use crate::rootfs::{self, CgroupView, Creator, HostNull, Mounted, Root, Sources};
 use crate::spec::plan::{DevicePlan, Plan};
 use crate::sys::clone::{Cloned, clone3, exit_now};
-use crate::sys::mount::{MountAttributes, mount_setattr};
 
 /// All that the first process needs, prepared by the parent.
 #[derive(Debug)]
@@ -33,7 +32,7 @@ pub struct ContainerChild<'a> {
     pub plan: &'a Plan,
     /// The command's process.
     pub process: PreparedProcess<'a>,
-    /// The root and the binds as detached mounts.
+    /// The root as a detached mount, and what is known of the binds.
     pub sources: Sources,
     /// Namespaces that the child joins itself.
     pub joined: &'a Opened,
@@ -58,9 +57,12 @@ pub struct ContainerChild<'a> {
 impl Child for ContainerChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
+        channel.debug(format_args!("nsexec container setup: entering cgroups and namespaces"));
         enter_cgroups(self.entrance)?;
         scheduling::run_anywhere();
+        scheduling::tell_processors(channel);
         self.enter_namespaces(channel)?;
+        channel.debug(format_args!("child process in init(): in its namespaces, setting up the root"));
         self.lead_session()?;
         let labels = self.process.open_labels()?;
         name_host(self.plan.hostname.as_deref(), self.plan.domainname.as_deref())?;
@@ -72,10 +74,17 @@ impl Child for ContainerChild<'_> {
         let null = self.host_null()?;
         // Hooks look for the root where config.json says it is.
         let place = self.plan.hooks.see_root().then_some(&*self.plan.root.path);
-        let root = Root::attach(self.sources.root.as_fd(), &self.plan.root, place)?;
+        let handle = self.sources.root.as_fd();
+        let has_own_mounts = self.plan.namespaces.has(CloneFlags::CLONE_NEWNS);
+        let root = match has_own_mounts {
+            true => Root::attach(handle, &self.plan.root, place)?,
+            false => Root::detached(handle, &self.plan.root),
+        };
         fault::child(31)?;
-        let mut mounted = rootfs::mount_all(&root, &self.plan.mounts, &self.sources.binds, &self.cgroups)?;
+        let (mounts, directories) = (&self.plan.mounts, &self.sources.directories);
+        let mut mounted = rootfs::mount_all(&root, mounts, directories, &self.cgroups, channel)?;
         fault::child(32)?;
+        channel.debug(format_args!("making devices, writing sysctls"));
         self.make_devices(&root, &mounted)?;
         self.write_sysctls(&root)?;
         self.make_working_directory(&root)?;
@@ -88,20 +97,36 @@ impl Child for ContainerChild<'_> {
             null.as_ref(),
             &mut mounted.spent,
         )?;
-        finish_read_only(&mounted)?;
+        mounted.finish_read_only(&root).map_err(StepFailure::of(Step::ReadOnly, "a tmpfs"))?;
         fault::child(34)?;
         self.run_hooks(channel)?;
-        if self.no_pivot {
-            root.change_without_pivot()?
-        } else {
-            root.pivot()?
+        channel.debug(format_args!("changing the root"));
+        match (has_own_mounts, self.no_pivot) {
+            (false, _) => root.change_for_this_process()?,
+            (true, true) => root.change_without_pivot()?,
+            (true, false) => root.pivot()?,
         }
         fault::child(35)?;
 
         self.process.place_stdio(terminal.as_ref())?;
         self.process.replace_host_null()?;
         fault::child(36)?;
-        self.process.hand_over(channel, &self.gate, &labels)
+        let last = "init: closing the pipe to signal completion: about to exec";
+        self.process.hand_over(channel, &self.gate, &labels, last)
+    }
+}
+
+impl Creator for ChildEnd {
+    fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure> {
+        self.map_mount(number, tree)
+    }
+
+    fn binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure> {
+        self.take_binds(first, count)
+    }
+
+    fn debug(&self, message: fmt::Arguments<'_>) {
+        ChildEnd::debug(self, message);
     }
 }
 
@@ -172,6 +197,7 @@ impl ContainerChild<'_> {
         let own = &self.plan.hooks.create_container;
         if !own.is_empty() {
             fault::child(38)?;
+            channel.debug(format_args!("running the createContainer hooks"));
             let state = self.state.seen_from_inside(Status::Creating);
             // In the root, as with runc: programs that prepare one rely on it. Their variables are the caller's and never
             // the image's, so that the loader of a program of the host takes nothing from there (CVE-2025-23266).
@@ -231,7 +257,7 @@ impl ContainerChild<'_> {
         root: &Root<'_>,
         mounted: &Mounted,
         channel: &ChildEnd,
-    ) -> Result<Option<std::os::fd::OwnedFd>, StepFailure> {
+    ) -> Result<Option<OwnedFd>, StepFailure> {
         let process = self.process.plan;
         if !process.terminal {
             return Ok(None);
@@ -293,14 +319,4 @@ pub(super) fn become_root(object: &str) -> Result<(), StepFailure> {
         .map_err(StepFailure::of(Step::BecomeRoot, object))?;
     // Changing users made the process traceable by its new ones.
     forbid_tracing().map_err(StepFailure::of(Step::BecomeRoot, object))
-}
-
-fn finish_read_only(mounted: &Mounted) -> Result<(), StepFailure> {
-    let read_only =
-        MountAttributes { set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()), ..Default::default() };
-    mounted
-        .later_read_only
-        .iter()
-        .try_for_each(|mount| mount_setattr(mount.as_fd(), &read_only, false))
-        .map_err(StepFailure::of(Step::ReadOnly, "a tmpfs"))
 }

@@ -17,6 +17,7 @@ use super::{Step, StepFailure, scheduling, terminal};
 use crate::cgroup::Entrance;
 use crate::fault;
 use crate::namespaces::from_nix;
+use crate::rootfs::change_root;
 
 /// All that a joining process needs.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct EnteringChild<'a> {
     pub process: PreparedProcess<'a>,
     /// The container's first process.
     pub target: &'a OwnedFd,
+    /// The container's root, where that is not the root of its mount namespace.
+    pub root: Option<OwnedFd>,
     /// The namespaces in which it differs from us; the PID namespace is not among them, we were born there.
     pub namespaces: CloneFlags,
     /// The way into the v1 cgroups.
@@ -36,10 +39,12 @@ pub struct EnteringChild<'a> {
 impl Child for EnteringChild<'_> {
     fn run(&mut self, channel: &mut ChildEndHandle) -> Result<Infallible, FailureReport> {
         let channel = &channel.0;
+        channel.debug(format_args!("nsexec container setup: entering cgroups and namespaces"));
         let labels = self.process.open_labels()?;
         let affinity = &self.process.plan.exec_affinity;
         if let Some(processors) = &affinity.initial {
             scheduling::run_on(processors)?;
+            scheduling::tell_processors(channel);
         }
         enter_cgroups(self.entrance)?;
         match &affinity.last {
@@ -47,14 +52,17 @@ impl Child for EnteringChild<'_> {
             None if affinity.initial.is_none() => scheduling::run_anywhere(),
             None => {}
         }
+        scheduling::tell_processors(channel);
         if !self.process.plan.terminal {
             self.process.place_stdio(None)?;
         }
-        let kept = labels.iter().map(|label| label.file().as_fd()).chain([self.target.as_fd()]);
+        let handles = [self.target.as_fd()].into_iter().chain(self.root.as_ref().map(AsFd::as_fd));
+        let kept = labels.iter().map(|label| label.file().as_fd()).chain(handles);
         self.process.close_others(channel.handle(), kept)?;
         fault::child(44)?;
         self.join()?;
         fault::child(45)?;
+        channel.debug(format_args!("child process in init(): in the container's namespaces"));
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
         join_keyring(&self.keyring)?;
         if self.process.plan.terminal {
@@ -69,13 +77,29 @@ impl Child for EnteringChild<'_> {
             self.process.place_stdio(Some(&slave))?;
         }
         self.process.replace_host_null()?;
-        self.process.hand_over(channel, &StartGate::Channel, &labels)
+        self.process.hand_over(channel, &StartGate::Channel, &labels, "setns_init: about to exec")
     }
 }
 
 impl EnteringChild<'_> {
-    /// Joins all namespaces of the container's first process in one call, and lets go of its handle.
+    /// Joins all namespaces of the container's first process in one call, changes the root where that has not done it, and
+    /// lets go of the handles.
     fn join(&self) -> Result<(), StepFailure> {
+        if !self.namespaces.is_empty() {
+            self.join_namespaces()?;
+        }
+        if let Some(root) = &self.root {
+            change_root(root.as_fd()).map_err(StepFailure::of(Step::Pivot, "the container's root"))?;
+            let_go(root)?;
+        }
+        let_go(self.target)?;
+        if self.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+            become_root("the container's user namespace")?;
+        }
+        Ok(())
+    }
+
+    fn join_namespaces(&self) -> Result<(), StepFailure> {
         let failed = StepFailure::of(Step::JoinNamespace, "namespaces of the container");
         let mut left = self.namespaces;
         let mut joined = nix::sched::setns(self.target, left);
@@ -88,13 +112,13 @@ impl EnteringChild<'_> {
             }
             joined = nix::sched::setns(self.target, left);
         }
-        joined.map_err(|errno| failed(from_nix(errno)))?;
-        let number: RawFd = self.target.as_raw_fd();
-        crate::sys::fd::close_range(number, number, crate::sys::fd::Range::Close)
-            .map_err(StepFailure::of(Step::Descriptors, "the container's handle"))?;
-        if self.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
-            become_root("the container's user namespace")?;
-        }
-        Ok(())
+        joined.map_err(|errno| failed(from_nix(errno)))
     }
+}
+
+/// Closes a descriptor that its owner, on whose behalf this process ends by execution, does not close.
+fn let_go(descriptor: &OwnedFd) -> Result<(), StepFailure> {
+    let number: RawFd = descriptor.as_raw_fd();
+    crate::sys::fd::close_range(number, number, crate::sys::fd::Range::Close)
+        .map_err(StepFailure::of(Step::Descriptors, "a handle of the container"))
 }

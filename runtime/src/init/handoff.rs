@@ -147,10 +147,17 @@ impl PreparedProcess<'_> {
     /// Becomes the process that the plan describes, reports readiness, waits at the gate and executes the command.
     ///
     /// The process is in its namespaces, its root and its cgroup, and has its standard streams. This never returns:
-    /// descriptors of ours are closed here by number, so no owner of one may be used or dropped afterwards.
-    pub(super) fn hand_over(&self, channel: &ChildEnd, gate: &StartGate, labels: &[Pending]) -> ! {
+    /// descriptors of ours are closed here by number, so no owner of one may be used or dropped afterwards. `last` is
+    /// what the log is told in the end, before the file to be executed.
+    pub(super) fn hand_over(
+        &self,
+        channel: &ChildEnd,
+        gate: &StartGate,
+        labels: &[Pending],
+        last: &str,
+    ) -> ! {
         let failure = match self.prepare(channel, gate, labels) {
-            Ok(found) => match self.pass(channel, gate, labels, &found) {
+            Ok(found) => match self.pass(channel, gate, labels, &found, last) {
                 Ok(never) => match never {},
                 Err(FailureReport(failure)) => {
                     if let StartGate::Fifo(fifo) = gate {
@@ -180,6 +187,7 @@ impl PreparedProcess<'_> {
         };
         let labels = labels.iter().map(|label| label.file().as_fd());
         self.close_others(channel.handle(), labels.chain(kept))?;
+        channel.debug(format_args!("setting limits, user {}:{} and capabilities", plan.uid, plan.gid));
         scheduling::apply(plan)?;
         self.limits.apply().map_err(|(resource, errno)| StepFailure {
             step: Step::Limit,
@@ -240,6 +248,7 @@ impl PreparedProcess<'_> {
         gate: &StartGate,
         labels: &[Pending],
         found: &Found,
+        last: &str,
     ) -> Result<Infallible, FailureReport> {
         channel.wait_start()?;
         if let StartGate::Fifo(fifo) = gate {
@@ -253,6 +262,7 @@ impl PreparedProcess<'_> {
         }
         if let Some(StartHooks { hooks, state }) = &self.start_hooks {
             fault::child(46)?;
+            channel.debug(format_args!("running the startContainer hooks"));
             // What they run is in the container, and the filter is for all that is.
             self.load_last_filter(channel)?;
             // Without variables of their own they have the command's, as with runc.
@@ -263,12 +273,14 @@ impl PreparedProcess<'_> {
             let state = state.seen_from_inside(Status::Created);
             hooks::run(Point::StartContainer, hooks, &state, surroundings).map_err(Failure::Hook)?;
         }
-        self.execute(channel, found)
+        self.execute(channel, found, last)
     }
 
-    fn execute(&self, channel: &ChildEnd, found: &Found) -> Result<Infallible, FailureReport> {
+    fn execute(&self, channel: &ChildEnd, found: &Found, last: &str) -> Result<Infallible, FailureReport> {
         fault::child(43)?;
         if self.start_hooks.is_none() {
+            // Before a filter that may make telling it the end.
+            channel.debug(format_args!("{last} {}", found.file.to_string_lossy()));
             self.load_last_filter(channel)?;
         }
         let environment: Vec<&CStr> =

@@ -85,6 +85,10 @@ pub(crate) enum Awaited {
     Hooks,
     /// Somebody who answers its filter's calls by this descriptor.
     Listener(OwnedFd),
+    /// Other owners for this detached mount, as the mount with this number of the plan has them.
+    MappedMount(u32, OwnedFd),
+    /// The sources of the binds from this number of the plan's mounts on, of so many.
+    Binds(u32, u32),
 }
 
 /// Clones `child` into new namespaces and, on v2, its cgroup.
@@ -129,13 +133,14 @@ impl Launched {
 
     /// Follows the child until it is ready.
     pub(crate) fn wait_ready(self) -> Result<Ready> {
-        self.wait_ready_with(&mut |_, _| Ok(()))
+        self.wait_ready_with(&mut |_, _| Ok(Vec::new()))
     }
 
-    /// Follows the child until it is ready; `answer` does what it waits for meanwhile, told its pid.
+    /// Follows the child until it is ready; `answer` does what it waits for meanwhile, told its pid, and returns the
+    /// descriptors that it waits for.
     pub(crate) fn wait_ready_with(
         mut self,
-        answer: &mut dyn FnMut(i32, Awaited) -> Result<()>,
+        answer: &mut dyn FnMut(i32, Awaited) -> Result<Vec<OwnedFd>>,
     ) -> Result<Ready> {
         loop {
             match self.channel().receive()? {
@@ -148,6 +153,14 @@ impl Launched {
                 FromChild::Listener(number) => {
                     answer(self.pid, Awaited::Listener(self.take_descriptor(number)?))?;
                     self.channel().listener_taken()?;
+                }
+                FromChild::MountToMap(number, tree) => {
+                    answer(self.pid, Awaited::MappedMount(number, tree))?;
+                    self.channel().mount_mapped()?;
+                }
+                FromChild::BindsDue(first, count) => {
+                    let sources = answer(self.pid, Awaited::Binds(first, count))?;
+                    self.channel().binds(&sources)?;
                 }
                 FromChild::Failed(failure) => return Err(failure.into()),
                 FromChild::Gone => return Err(Error::Vanished { stage: "its set-up" }),

@@ -5,6 +5,8 @@
 //!   cgroup, its limits
 //!   write id maps        -- IdsMapped -->     become root of the user namespace
 //!                                             enter v1 cgroups, names, mounts, devices, masks, pivot
+//!   open binds           <-- BindsDue ---
+//!                        --- Binds ----->
 //!   take the terminal    <-- Console ---      terminal
 //!                        <-- Ready ----       user, capabilities, directory, command found
 //!   record, pid file     --- Start ---->      (gate) filter, exec: the channel closes by itself

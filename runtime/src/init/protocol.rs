@@ -3,6 +3,7 @@
 //! Packets over a socket pair: one byte that names the message, then its data; a terminal travels as a descriptor.
 //! Each side has only its own verbs.
 
+use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,11 +27,18 @@ const HOOKS_DUE: u8 = b'h';
 const HOOKS_DONE: u8 = b'd';
 const LISTENER: u8 = b'l';
 const LISTENER_TAKEN: u8 = b't';
+const DEBUG: u8 = b'g';
+const MOUNT_TO_MAP: u8 = b'm';
+const MOUNT_MAPPED: u8 = b'n';
+const BINDS_DUE: u8 = b'w';
+const BINDS: u8 = b'v';
 const FAILED_STEP: u8 = b'f';
 const FAILED_COMMAND: u8 = b'x';
 const FAILED_HOOK: u8 = b'k';
 /// Longest message: a failure with a path in it.
 const LONGEST: usize = 4096;
+/// Most descriptors of a message; the kernel takes 253.
+const MOST_DESCRIPTORS: usize = 64;
 
 /// Why the child gives up.
 #[derive(Debug)]
@@ -173,6 +181,10 @@ pub(crate) enum FromChild {
     HooksDue,
     /// The number, in the child, of the descriptor that answers its filter's calls.
     Listener(i32),
+    /// It waits for the ids of this detached mount to be mapped, that of the mount with this number.
+    MountToMap(u32, OwnedFd),
+    /// It waits for the sources of the binds from this number on, of so many.
+    BindsDue(u32, u32),
     /// A sibling of the sender goes on in its place (joined user namespace).
     Born(OwnedFd),
     /// It gives up.
@@ -216,6 +228,18 @@ impl ParentEnd {
         self.send(LISTENER_TAKEN)
     }
 
+    /// The ids of the mount that the child waits for are mapped.
+    pub(crate) fn mount_mapped(&self) -> Result<()> {
+        self.send(MOUNT_MAPPED)
+    }
+
+    /// Hands over the sources of the binds that the child waits for.
+    pub(crate) fn binds(&self, sources: &[OwnedFd]) -> Result<()> {
+        let sources: Vec<_> = sources.iter().map(AsFd::as_fd).collect();
+        send_all(self.0.as_fd(), &[BINDS], &sources)
+            .map_err(Error::system("hand over", "the sources of bind mounts"))
+    }
+
     /// The child may pass its gate.
     pub(crate) fn start(&self) -> Result<()> {
         self.send(START)
@@ -231,16 +255,29 @@ impl ParentEnd {
         }
     }
 
-    /// The next message.
+    /// The next message. What the child tells for the log goes there.
     pub(crate) fn receive(&self) -> Result<FromChild> {
         let mut buffer = [0; LONGEST];
-        let (length, descriptor) = receive(self.0.as_fd(), &mut buffer)
-            .map_err(Error::system("read from", "the container's first process"))?;
+        let (length, descriptor) = loop {
+            let (length, descriptor) = receive(self.0.as_fd(), &mut buffer)
+                .map_err(Error::system("read from", "the container's first process"))?;
+            match &buffer[..length] {
+                [DEBUG, message @ ..] => log::debug!("{}", String::from_utf8_lossy(message)),
+                _ => break (length, descriptor),
+            }
+        };
         Ok(match (&buffer[..length], descriptor) {
             ([], _) => FromChild::Gone,
             ([READY], _) => FromChild::Ready,
             ([HOOKS_DUE], _) => FromChild::HooksDue,
             ([LISTENER, a, b, c, d], _) => FromChild::Listener(i32::from_le_bytes([*a, *b, *c, *d])),
+            ([MOUNT_TO_MAP, a, b, c, d], Some(tree)) => {
+                FromChild::MountToMap(u32::from_le_bytes([*a, *b, *c, *d]), tree)
+            }
+            ([BINDS_DUE, a, b, c, d, e, f, g, h], _) => {
+                let number = |bytes| u32::from_le_bytes(bytes);
+                FromChild::BindsDue(number([*a, *b, *c, *d]), number([*e, *f, *g, *h]))
+            }
             ([CONSOLE], Some(master)) => FromChild::Console(master),
             ([BORN], Some(pidfd)) => FromChild::Born(pidfd),
             (message, _) => match Failure::decode(message) {
@@ -286,6 +323,32 @@ impl ChildEnd {
         self.wait(HOOKS_DONE, "hooks")
     }
 
+    /// Lets the creator map the ids of a detached mount, which takes rights on its file system, and waits until it has.
+    pub(crate) fn map_mount(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure> {
+        let mut message = [MOUNT_TO_MAP, 0, 0, 0, 0];
+        message[1..].copy_from_slice(&number.to_le_bytes());
+        self.send(&message, Some(tree), "an id-mapped mount")?;
+        self.wait(MOUNT_MAPPED, "an id-mapped mount")
+    }
+
+    /// Asks for the sources of the binds from number `first` on, and takes what the creator gives: all of `count`, or as
+    /// many of them as a message holds.
+    pub(crate) fn take_binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure> {
+        let count = count.min(MOST_DESCRIPTORS as u32);
+        let mut message = [BINDS_DUE, 0, 0, 0, 0, 0, 0, 0, 0];
+        message[1..5].copy_from_slice(&first.to_le_bytes());
+        message[5..].copy_from_slice(&count.to_le_bytes());
+        self.send(&message, None, "bind mounts")?;
+        let failed = || StepFailure::of(Step::Talk, "bind mounts");
+        let mut answer = [0];
+        let (length, sources) = receive_all(self.0.as_fd(), &mut answer).map_err(failed())?;
+        match length {
+            0 => Err(failed()(Errno::PIPE)),
+            _ if answer == [BINDS] && sources.len() == count as usize => Ok(sources),
+            _ => Err(failed()(Errno::PROTO)),
+        }
+    }
+
     /// Tells of the listener of the filter that was just loaded, and waits until somebody has it. By write(2), the one call
     /// that such a filter must not hand over: nobody could answer yet.
     pub(crate) fn pass_listener(&self, listener: &OwnedFd) -> Result<(), StepFailure> {
@@ -303,6 +366,17 @@ impl ChildEnd {
     /// Hands the terminal's master over.
     pub(crate) fn console(&self, master: BorrowedFd<'_>) -> Result<(), StepFailure> {
         self.send(&[CONSOLE], Some(master), "the terminal")
+    }
+
+    /// Tells a step for the log, if anybody asked for such. Nothing may follow the loading of the last filter.
+    pub(crate) fn debug(&self, message: fmt::Arguments<'_>) {
+        if log::log_enabled!(log::Level::Debug) {
+            let mut bytes = vec![DEBUG];
+            bytes.extend(message.to_string().into_bytes());
+            bytes.truncate(LONGEST);
+            // A creator that does not listen any more misses nothing that it asked for.
+            let _ = rustix::net::send(&self.0, &bytes, SendFlags::NOSIGNAL);
+        }
     }
 
     /// Tells of the sibling that goes on.
@@ -345,11 +419,14 @@ pub(crate) fn send_with(
     message: &[u8],
     descriptor: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send_all(socket, message, descriptor.as_slice())
+}
+
+fn send_all(socket: BorrowedFd<'_>, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = descriptor.map(|descriptor| [descriptor]);
-    if let Some(descriptors) = &descriptors {
-        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::MSGSIZE);
     }
     let data = [IoSlice::new(message)];
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL))
@@ -357,7 +434,12 @@ pub(crate) fn send_with(
 }
 
 fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let (length, descriptors) = receive_all(socket, buffer)?;
+    Ok((length, descriptors.into_iter().next()))
+}
+
+fn receive_all(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     loop {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut data = [IoSliceMut::new(buffer)];
@@ -365,14 +447,16 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<O
             Ok(received) => received,
             Err(Errno::INTR) => continue,
             // The child was killed with a message of ours unread.
-            Err(Errno::CONNRESET) => return Ok((0, None)),
+            Err(Errno::CONNRESET) => return Ok((0, Vec::new())),
             Err(errno) => return Err(errno),
         };
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        return Ok((received.bytes, descriptor));
+        let mut descriptors = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                descriptors.extend(received);
+            }
+        }
+        return Ok((received.bytes, descriptors));
     }
 }
 
@@ -393,6 +477,15 @@ mod tests {
         assert!(matches!(parent.receive().unwrap(), FromChild::Console(_)));
         child.born(child.handle()).unwrap();
         assert!(matches!(parent.receive().unwrap(), FromChild::Born(_)));
+        parent.mount_mapped().unwrap();
+        child.map_mount(300, child.handle()).unwrap();
+        assert!(matches!(parent.receive().unwrap(), FromChild::MountToMap(300, _)));
+        let sources: Vec<_> =
+            (0..MOST_DESCRIPTORS).map(|_| child.handle().try_clone_to_owned().unwrap()).collect();
+        parent.binds(&sources).unwrap();
+        assert_eq!(child.take_binds(7, 1000).unwrap().len(), MOST_DESCRIPTORS);
+        assert!(matches!(parent.receive().unwrap(), FromChild::BindsDue(7, 64)));
+        drop(sources);
         let step = StepFailure { step: Step::Mount, object: "x".repeat(9000), errno: Errno::PERM };
         child.failed(&Failure::Step(step));
         assert!(matches!(parent.receive().unwrap(), FromChild::Failed(Failure::Step(_))));

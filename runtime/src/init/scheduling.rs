@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use rustix::thread::CpuSet;
 
+use super::protocol::ChildEnd;
 use super::{Step, StepFailure};
 use crate::spec::plan::ProcessPlan;
 use crate::sys::scheduling::{ioprio_set, personality, sched_setattr, set_mempolicy};
@@ -47,4 +48,32 @@ pub(super) fn run_on(processors: &[u32]) -> Result<(), StepFailure> {
     processors.iter().filter(|_| known).for_each(|number| set.set(*number as usize));
     let done = if known { rustix::thread::sched_setaffinity(None, &set) } else { Err(Errno::INVAL) };
     done.map_err(StepFailure::of(Step::Schedule, format!("the processors {processors:?}")))
+}
+
+/// Tells the log where this process may run, if anybody wants to know.
+pub(super) fn tell_processors(channel: &ChildEnd) {
+    if log::log_enabled!(log::Level::Debug)
+        && let Ok(set) = rustix::thread::sched_getaffinity(None)
+    {
+        channel.debug(format_args!("nsexec: affinity: {}", mask(|number| set.is_set(number))));
+    }
+}
+
+/// A set of processors as one number in hexadecimal digits.
+fn mask(has: impl Fn(usize) -> bool) -> String {
+    let digit =
+        |group: usize| (0..4).fold(0, |digit, bit| digit | (usize::from(has(group * 4 + bit)) << bit));
+    let digits: String = (0..CpuSet::MAX_CPU / 4).rev().map(|group| format!("{:x}", digit(group))).collect();
+    format!("0x{}", digits.trim_start_matches('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn processors_are_the_bits_of_a_number() {
+        assert_eq!(mask(|number| number == 1), "0x2");
+        assert_eq!(mask(|number| [0, 5, 70].contains(&number)), "0x400000000000000021");
+    }
 }

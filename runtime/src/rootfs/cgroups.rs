@@ -60,11 +60,13 @@ impl CgroupView {
         CgroupView::PerHierarchy { places, links }
     }
 
-    /// Mounts the view on `target`.
+    /// Mounts the view on `target`; with `complete` only once nothing in it has to be changed any more, which takes a
+    /// kernel that mounts on detached mounts.
     pub(super) fn mount(
         &self,
         mount: &MountPlan,
         target: BorrowedFd<'_>,
+        complete: bool,
         spent: &mut Spent,
     ) -> Result<(), Errno> {
         // Each folder is a part of the host's mount of its hierarchy: cut off, with the asked attributes.
@@ -78,7 +80,9 @@ impl CgroupView {
             }
             CgroupView::PerHierarchy { places, links } => {
                 let folder = small_tmpfs(mount)?;
-                attach(folder.as_fd(), target)?;
+                if !complete {
+                    attach(folder.as_fd(), target)?;
+                }
                 for (name, source) in places {
                     rustix::fs::mkdirat(&folder, name.as_str(), Mode::from_raw_mode(0o755))?;
                     let tree = clone(source)?;
@@ -92,6 +96,9 @@ impl CgroupView {
                 }
                 // The folder and all in it at once: nobody could have seen them before.
                 mount_setattr(folder.as_fd(), &attributes, true)?;
+                if complete {
+                    attach(folder.as_fd(), target)?;
+                }
                 spent.put(folder);
             }
         }

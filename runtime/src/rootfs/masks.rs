@@ -116,7 +116,8 @@ fn make_empty_folder() -> Result<OwnedFd, Errno> {
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-fn clone(place: BorrowedFd<'_>, more: OpenTreeFlags) -> Result<OwnedFd, Errno> {
+/// A detached copy of what a handle is on.
+pub(super) fn clone(place: BorrowedFd<'_>, more: OpenTreeFlags) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH

@@ -1,14 +1,15 @@
 //! The mounts of config.json, in its order, each attached by handle to a place resolved in the root.
 
+use std::fmt::{self, Display};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::sources::Bind;
-use super::{CgroupView, Root, copy_up, sources, target};
+use super::{CgroupView, Root, copy_up, masks, sources, target};
 use crate::fault::{self, Defence};
 use crate::init::{Step, StepFailure};
 use crate::spec::plan::{MountKind, MountPlan};
@@ -18,7 +19,7 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 #[derive(Debug, Default)]
 pub struct Mounted {
     /// Mounts that become read-only when all is set up: we still write to them.
-    pub later_read_only: Vec<OwnedFd>,
+    later_read_only: Vec<OwnedFd>,
     /// /dev comes from the host as it is: no device is made there.
     pub dev_is_bind: bool,
     /// A devpts is at /dev/pts.
@@ -42,21 +43,77 @@ impl Spent {
     }
 }
 
-/// Mounts everything.
+/// Whoever created the process that mounts.
+pub trait Creator {
+    /// Gives a detached mount the owners that the mount with this number of the plan is to have: what takes rights on its
+    /// file system.
+    fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure>;
+    /// Opens the sources of binds of the host from this number of the plan's mounts on: at least one, and `count` at most.
+    fn binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure>;
+    /// Takes a message for its log.
+    fn debug(&self, message: fmt::Arguments<'_>);
+}
+
+impl Mounted {
+    /// Makes read-only what was left for later.
+    pub fn finish_read_only(&mut self, root: &Root<'_>) -> Result<(), Errno> {
+        let read_only = MountAttributes {
+            set: u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()),
+            ..Default::default()
+        };
+        for mount in &self.later_read_only {
+            if root.is_detached() {
+                // A copy, with what is mounted there, covers it.
+                let copy = masks::clone(mount.as_fd(), OpenTreeFlags::AT_RECURSIVE)?;
+                mount_setattr(copy.as_fd(), &read_only, false)?;
+                attach(copy.as_fd(), mount.as_fd())?;
+                self.spent.put(copy);
+            } else {
+                mount_setattr(mount.as_fd(), &read_only, false)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Mounts everything. `directories` says of each mount whether what it comes from is a folder.
 pub fn mount_all(
     root: &Root<'_>,
     mounts: &[MountPlan],
-    binds: &[Option<Bind>],
+    directories: &[bool],
     cgroups: &CgroupView,
+    creator: &impl Creator,
 ) -> Result<Mounted, StepFailure> {
     let mut mounted = Mounted::default();
-    for (mount, bind) in mounts.iter().zip(binds) {
+    let mut binds: Vec<Option<Bind>> = Vec::with_capacity(mounts.len());
+    let mut sources = Vec::new().into_iter();
+    for (number, (mount, &directory)) in mounts.iter().zip(directories).enumerate() {
+        creator.debug(format_args!("mounting {}", describe(mount)));
+        let bind = match &mount.kind {
+            MountKind::Bind { inside: Some(path), recursive, .. } => {
+                Some(bind_inside(root, number as u32, mount, path, *recursive, creator)?)
+            }
+            MountKind::Bind { inside: None, .. } => {
+                if sources.len() == 0 {
+                    // All at once that follow each other: each time costs a turn of the creator.
+                    let count = mounts[number..].iter().take_while(|mount| is_of_host(mount)).count();
+                    sources = creator.binds(number as u32, count as u32)?.into_iter();
+                }
+                sources.next().map(|mount| Bind { mount, directory })
+            }
+            _ => None,
+        };
         one(root, mount, bind.as_ref(), cgroups, &mut mounted)?;
+        binds.push(bind);
     }
     if !fault::without(Defence::UncoveredKernelFolders) {
-        refuse_covered(root, mounts, binds)?;
+        refuse_covered(root, mounts, &binds)?;
     }
     Ok(mounted)
+}
+
+fn is_of_host(mount: &MountPlan) -> bool {
+    matches!(mount.kind, MountKind::Bind { inside: None, .. })
 }
 
 /// A bind has to be where it was asked to be: an image in which /data is a link to /dev would have our devices and links
@@ -98,15 +155,7 @@ fn one(
     cgroups: &CgroupView,
     mounted: &mut Mounted,
 ) -> Result<(), StepFailure> {
-    let failed = |errno| failure(Step::Mount, describe(mount), errno);
-    let inside = match (&mount.kind, bind) {
-        (MountKind::Bind { inside: Some(path), recursive, .. }, None) => {
-            let propagation = root.propagation();
-            Some(sources::inside(root.handle(), path, mount, *recursive, propagation).map_err(failed)?)
-        }
-        _ => None,
-    };
-    let bind = bind.or(inside.as_ref());
+    let failed = |errno| failure(Step::Mount, describe(mount).to_string(), errno);
     let directory = bind.is_none_or(|bind| bind.directory);
     // Asked only where it matters: whether a tmpfs is to look like something that was there.
     let asks =
@@ -127,7 +176,7 @@ fn one(
             mounted.dev_is_bind |= mount.destination == Path::new("/dev");
         }
         (MountKind::Cgroup, None) => {
-            cgroups.mount(mount, place.as_fd(), &mut mounted.spent).map_err(failed)?
+            cgroups.mount(mount, place.as_fd(), root.is_detached(), &mut mounted.spent).map_err(failed)?
         }
         (MountKind::Filesystem { filesystem, source }, None) => {
             let later = mount.options.readonly() && written_by_us(filesystem, &mount.destination);
@@ -146,6 +195,23 @@ fn one(
     }
     mounted.spent.put(place);
     Ok(())
+}
+
+/// The bind of a place in the root, which is what the mounts before it made of it.
+fn bind_inside(
+    root: &Root<'_>,
+    number: u32,
+    mount: &MountPlan,
+    path: &Path,
+    recursive: bool,
+    creator: &impl Creator,
+) -> Result<Bind, StepFailure> {
+    let failed = |errno| failure(Step::Mount, describe(mount).to_string(), errno);
+    let tree = sources::clone_place(root.handle(), path, recursive).map_err(failed)?;
+    if mount.id_map.is_some() {
+        creator.map_ids(number, tree.as_fd())?;
+    }
+    sources::finish_inside(tree, mount, recursive, root.propagation()).map_err(failed)
 }
 
 fn filesystem_of(mount: &MountPlan) -> Option<&str> {
@@ -222,13 +288,15 @@ pub(super) fn attach(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(),
     rustix::mount::move_mount(mount, "", place, "", flags)
 }
 
-fn describe(mount: &MountPlan) -> String {
-    let what = match &mount.kind {
-        MountKind::Bind { source, .. } => source.display().to_string(),
-        MountKind::Cgroup => "cgroup".to_owned(),
-        MountKind::Filesystem { filesystem, .. } => filesystem.clone(),
-    };
-    format!("{what} at {}", mount.destination.display())
+fn describe(mount: &MountPlan) -> impl Display + '_ {
+    fmt::from_fn(|out| {
+        match &mount.kind {
+            MountKind::Bind { source, .. } => source.display().fmt(out)?,
+            MountKind::Cgroup => out.write_str("cgroup")?,
+            MountKind::Filesystem { filesystem, .. } => out.write_str(filesystem)?,
+        }
+        write!(out, " at {}", mount.destination.display())
+    })
 }
 
 fn failure(step: Step, object: String, errno: Errno) -> StepFailure {

@@ -18,8 +18,18 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 pub struct Root<'a> {
     handle: BorrowedFd<'a>,
     plan: &'a RootPlan,
-    /// It is not over the host's root, but somewhere in it.
-    is_apart: bool,
+    place: Place,
+}
+
+/// Where the root file system is, before it becomes the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Over the host's root.
+    Over,
+    /// Somewhere in the host's root.
+    Within,
+    /// In no mount namespace.
+    Detached,
 }
 
 impl<'a> Root<'a> {
@@ -37,11 +47,24 @@ impl<'a> Root<'a> {
         if let Some(place) = place {
             privatize_mount_of(place).map_err(StepFailure::of(Step::Propagation, place.to_string_lossy()))?;
         }
-        let is_apart = place.is_some();
-        let place = place.unwrap_or(Path::new("/"));
-        rustix::mount::move_mount(handle, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        let (path, place) = match place {
+            Some(path) => (path, Place::Within),
+            None => (Path::new("/"), Place::Over),
+        };
+        rustix::mount::move_mount(handle, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(StepFailure::of(Step::AttachRoot, "the root file system"))?;
-        Ok(Root { handle, plan, is_apart })
+        Ok(Root { handle, plan, place })
+    }
+
+    /// Leaves the root where it is, detached, for a container in the host's mount namespace: what is mounted on it is seen
+    /// by nobody else and goes with its last process. (Since Linux 6.15; it was EINVAL before.)
+    pub fn detached(handle: BorrowedFd<'a>, plan: &'a RootPlan) -> Root<'a> {
+        Root { handle, plan, place: Place::Detached }
+    }
+
+    /// Is it in no mount namespace? There the kernel changes no attribute of a mount that is on another one.
+    pub fn is_detached(&self) -> bool {
+        self.place == Place::Detached
     }
 
     /// How its mounts travel.
@@ -60,13 +83,18 @@ impl<'a> Root<'a> {
         let failed =
             |step| move |errno| StepFailure { step, object: "the root file system".to_owned(), errno };
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        if self.is_apart {
+        if self.place == Place::Within {
             rustix::mount::move_mount(self.handle, "", CWD, "/", flags).map_err(failed(Step::AttachRoot))?;
         }
         unmount_kernels().map_err(failed(Step::Pivot))?;
-        rustix::process::fchdir(self.handle).map_err(failed(Step::Pivot))?;
-        rustix::process::chroot(".").map_err(failed(Step::Pivot))?;
-        rustix::process::chdir("/").map_err(failed(Step::Pivot))?;
+        self.change_for_this_process()
+    }
+
+    /// Makes it the root of this process alone, and touches no mount of its namespace.
+    pub fn change_for_this_process(self) -> Result<(), StepFailure> {
+        let failed =
+            |step| move |errno| StepFailure { step, object: "the root file system".to_owned(), errno };
+        change_root(self.handle).map_err(failed(Step::Pivot))?;
         self.finish().map_err(failed(Step::ReadOnly))
     }
 
@@ -102,6 +130,13 @@ impl<'a> Root<'a> {
         }
         if attributes.is_empty() { Ok(()) } else { mount_setattr(self.handle.as_fd(), &attributes, false) }
     }
+}
+
+/// Makes a folder the root of this process, and its working directory.
+pub(crate) fn change_root(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")
 }
 
 /// Takes the host's proc and sysfs away: a namespace in which one is seen whole may mount another one, and that would be

@@ -1,13 +1,15 @@
-//! Host paths as detached mounts: opened by the parent before the child exists.
+//! Host paths as detached mounts, opened by the parent: the root before the child exists, binds when their turn has come,
+//! so that the kernel's list of mounts has the order of config.json. That they are there is seen before anything is made.
 //!
 //! Each gets its attributes and propagation while nobody can see it, so there is no moment in which a read-only
-//! bind can be written, and the child needs no host path: it may have no right to walk one (user namespaces).
+//! bind can be written, and the child needs no host path: it may have no right to walk one (user namespaces), and sees
+//! its own root where it is attached.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
@@ -17,27 +19,27 @@ use crate::namespaces::Opened;
 use crate::spec::plan::{IdMap, MountKind, MountPlan, Plan, Propagation};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
-/// The detached mounts of a container.
+/// What a container's mounts come from.
 #[derive(Debug)]
 pub struct Sources {
-    /// The root file system.
+    /// The root file system, a detached mount.
     pub root: OwnedFd,
-    /// One for each mount of the plan; `Some` for binds.
-    pub binds: Vec<Option<Bind>>,
+    /// One for each mount of the plan: whether what it comes from is a folder.
+    pub directories: Vec<bool>,
 }
 
 /// The source of a bind mount.
 #[derive(Debug)]
-pub struct Bind {
+pub(super) struct Bind {
     /// The detached mount.
-    pub mount: OwnedFd,
+    pub(super) mount: OwnedFd,
     /// Whether it is a folder.
-    pub directory: bool,
+    pub(super) directory: bool,
 }
 
 impl Sources {
-    /// Opens all sources of a plan. `root` is a passed root file system.
-    pub fn open(plan: &Plan, joined: &Opened, root: Option<OwnedFd>) -> Result<Sources> {
+    /// Opens the root of a plan and looks for its binds. `root` is a passed root file system.
+    pub fn open(plan: &Plan, root: Option<OwnedFd>) -> Result<Sources> {
         let inherited = inherited_propagation(plan.root.propagation);
         let root = match root {
             Some(mount) => mount,
@@ -48,42 +50,43 @@ impl Sources {
             MountAttributes { propagation: inherited.unwrap_or(libc::MS_PRIVATE), ..Default::default() };
         mount_setattr(root.as_fd(), &attributes, inherited.is_some())
             .map_err(Error::system("set the propagation of", plan.root.path.to_string_lossy()))?;
-        let mut binds = Vec::with_capacity(plan.mounts.len());
-        let mut id_maps = Vec::new();
-        let in_user_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWUSER);
+        let mut directories = Vec::with_capacity(plan.mounts.len());
         for (index, mount) in plan.mounts.iter().enumerate() {
-            binds.push(match &mount.kind {
-                // The child takes it when those before it are made. One with other owners needs rights on the host.
-                MountKind::Bind { inside: Some(_), .. } if mount.id_map.is_none() => None,
-                MountKind::Bind { source, recursive, inside } => {
-                    let field = format!("mounts[{index}].source");
-                    let tree = match inside {
-                        // Links there are the image's, and mean what they mean in the root.
-                        Some(inside) => {
-                            clone_inside(&plan.root.path, inside, *recursive).map_err(|errno| {
-                                Error::Spec {
-                                    path: field,
-                                    reason: format!("cannot bind {}: {errno}", source.display()),
-                                }
-                            })?
-                        }
-                        None => clone_tree(&field, source, *recursive)?,
-                    };
-                    if let Some(map) = &mount.id_map {
-                        set_id_map(&tree, &source.to_string_lossy(), map, joined, &mut id_maps)?;
-                    }
-                    set_attributes(&tree, mount, *recursive, inherited, in_user_namespace)
-                        .map_err(Error::system("set the mount options of", source.to_string_lossy()))?;
-                    let stat = rustix::fs::fstat(&tree)
-                        .map_err(Error::system("examine", source.to_string_lossy()))?;
-                    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-                    Some(Bind { mount: tree, directory })
+            directories.push(match &mount.kind {
+                MountKind::Bind { source, inside: None, .. } => {
+                    let stat = rustix::fs::stat(source)
+                        .map_err(|errno| cannot_bind(&source_field(index), source, errno))?;
+                    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
                 }
-                _ => None,
+                _ => true,
             });
         }
-        Ok(Sources { root, binds })
+        Ok(Sources { root, directories })
     }
+}
+
+/// Opens the sources of `count` binds of host paths, which follow each other from number `first` of the plan's mounts on.
+pub(crate) fn open_binds(plan: &Plan, first: u32, count: u32, joined: &Opened) -> Result<Vec<OwnedFd>> {
+    let mut id_maps = Vec::new();
+    let inherited = inherited_propagation(plan.root.propagation);
+    let in_user_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWUSER);
+    let mounts = plan.mounts.iter().enumerate().skip(first as usize).take(count as usize);
+    let mut trees = Vec::with_capacity(count as usize);
+    for (index, mount) in mounts {
+        let MountKind::Bind { source, recursive, .. } = &mount.kind else { continue };
+        let tree = clone_tree(&source_field(index), source, *recursive)?;
+        if let Some(map) = &mount.id_map {
+            set_id_map(&tree, &source.to_string_lossy(), map, joined, &mut id_maps)?;
+        }
+        set_attributes(&tree, mount, *recursive, inherited, in_user_namespace)
+            .map_err(Error::system("set the mount options of", source.to_string_lossy()))?;
+        trees.push(tree);
+    }
+    Ok(trees)
+}
+
+fn source_field(index: usize) -> String {
+    format!("mounts[{index}].source")
 }
 
 /// What mounts taken from the host become: slaves or private copies; `None` leaves them peers of the host's, for a
@@ -101,10 +104,11 @@ fn clone_tree(field: &str, path: &Path, recursive: bool) -> Result<OwnedFd> {
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    rustix::mount::open_tree(CWD, path, flags).map_err(|errno| Error::Spec {
-        path: field.to_owned(),
-        reason: format!("cannot bind {}: {errno}", path.display()),
-    })
+    rustix::mount::open_tree(CWD, path, flags).map_err(|errno| cannot_bind(field, path, errno))
+}
+
+fn cannot_bind(field: &str, path: &Path, errno: Errno) -> Error {
+    Error::Spec { path: field.to_owned(), reason: format!("cannot bind {}: {errno}", path.display()) }
 }
 
 /// The attributes that a bind has from its words alone once it has any. Access times are none of them: they stay as the
@@ -159,14 +163,15 @@ fn set_id_map<'a>(
         .map_err(Error::system("map the ids of", format!("{source} (does its file system support that?)")))
 }
 
-/// A place of a root on the host, found as in the root.
-fn clone_inside(root: &Path, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
-    clone_place(root.as_fd(), path, recursive)
+/// Gives a bind of a place in the root, taken by the child, the owners that the mount with this number is to have.
+pub(crate) fn map_ids(plan: &Plan, number: u32, joined: &Opened, tree: &OwnedFd) -> Result<()> {
+    let Some(mount) = plan.mounts.get(number as usize) else { return Ok(()) };
+    let (MountKind::Bind { source, .. }, Some(map)) = (&mount.kind, &mount.id_map) else { return Ok(()) };
+    set_id_map(tree, &source.to_string_lossy(), map, joined, &mut Vec::new())
 }
 
-fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+/// A copy of a place in the root, found as in the root.
+pub(super) fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
     let place = target::open(root, path, OFlags::PATH)?;
     // A link of the image to our proc or sysfs: bound from here it would have neither masks nor read-only paths.
     let kind = rustix::fs::fstatfs(&place)?.f_type as u64;
@@ -185,15 +190,13 @@ fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<Own
 const PROC_MAGIC: u64 = 0x9fa0;
 const SYSFS_MAGIC: u64 = 0x6265_6572;
 
-/// A bind of a place in the root: made by the child, who has that root.
-pub(super) fn inside(
-    root: BorrowedFd<'_>,
-    path: &Path,
+/// What a bind of a place in the root is to have before it is attached.
+pub(super) fn finish_inside(
+    tree: OwnedFd,
     mount: &MountPlan,
     recursive: bool,
     propagation: Propagation,
 ) -> Result<Bind, Errno> {
-    let tree = clone_place(root, path, recursive)?;
     set_attributes(&tree, mount, recursive, inherited_propagation(propagation), false)?;
     let directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
     Ok(Bind { mount: tree, directory })

@@ -70,7 +70,9 @@ pub enum Error {
         name: String,
     },
     /// A set that the kernel would refuse whatever the machine.
-    #[error("process.capabilities.{set}: {names} is not in the {within} set")]
+    #[error(
+        "process.capabilities.{set}: {names} is not in the {within} set, so the kernel refuses it (EPERM)"
+    )]
     NotWithin {
         /// The faulty set.
         set: &'static str,
@@ -147,24 +149,17 @@ impl CapabilityPlan {
     ) -> Result<(CapabilityPlan, Vec<Notice>), Error> {
         let Some(requested) = requested else { return Ok((CapabilityPlan::none(machine), Vec::new())) };
         let mut notices = Vec::new();
-        let mut clamp =
-            |set: &'static str, names: &Option<HashSet<Capability>>, limit: CapabilitySet, why| {
-                let wanted = names.as_ref().map_or(CapabilitySet::empty(), from_specification);
-                note(&mut notices, set, wanted.difference(limit), why);
-                wanted.intersection(limit)
-            };
+        let mut clamp = |set: &'static str, names: &Option<HashSet<Capability>>, limit: CapabilitySet| {
+            let wanted = names.as_ref().map_or(CapabilitySet::empty(), from_specification);
+            note(&mut notices, set, wanted.difference(limit));
+            wanted.intersection(limit)
+        };
         let available = machine.bounding.intersection(machine.permitted);
-        let absent = "left out, this machine does not have it";
-        let bounding = clamp("bounding", requested.bounding(), machine.bounding, absent);
-        let permitted = clamp("permitted", requested.permitted(), available, absent);
-        let effective = clamp("effective", requested.effective(), available, absent);
-        let inheritable = clamp("inheritable", requested.inheritable(), available, absent);
-        let ambient = clamp(
-            "ambient",
-            requested.ambient(),
-            permitted.intersection(inheritable),
-            "left out, it is not both permitted and inheritable",
-        );
+        let bounding = clamp("bounding", requested.bounding(), machine.bounding);
+        let permitted = clamp("permitted", requested.permitted(), available);
+        let effective = clamp("effective", requested.effective(), available);
+        let inheritable = clamp("inheritable", requested.inheritable(), available);
+        let ambient = clamp("ambient", requested.ambient(), permitted.intersection(inheritable));
         for (set, members, within, limit) in [
             ("effective", effective, "permitted", permitted),
             ("inheritable", inheritable, "bounding", bounding),
@@ -252,13 +247,18 @@ fn from_specification(names: &HashSet<Capability>) -> CapabilitySet {
     CapabilitySet::from_bits_retain(names.iter().map(bit).fold(0, |bits, bit: u64| bits | bit))
 }
 
-fn note(notices: &mut Vec<Notice>, set: &str, missing: CapabilitySet, why: &str) {
-    if !missing.is_empty() {
-        notices.push(Notice {
-            setting: format!("process.capabilities.{set}"),
-            reason: format!("{} {why}", names(missing).join(", ")),
-        });
+fn note(notices: &mut Vec<Notice>, set: &str, missing: CapabilitySet) {
+    if missing.is_empty() {
+        return;
     }
+    let missing = names(missing).join(", ");
+    let reason = match set {
+        "ambient" => {
+            format!("can't raise ambient capability {missing}: it is not both permitted and inheritable")
+        }
+        _ => format!("{missing} left out, this machine does not have it"),
+    };
+    notices.push(Notice { setting: format!("process.capabilities.{set}"), reason });
 }
 
 /// The members of a set as sets of one.
@@ -332,7 +332,10 @@ mod tests {
         let mut request = LinuxCapabilities::default();
         request.set_effective(set(&[Capability::Kill])).set_permitted(None).set_ambient(None);
         let error = CapabilityPlan::new(Some(&request), &machine(!0)).unwrap_err();
-        assert_eq!(error.to_string(), "process.capabilities.effective: CAP_KILL is not in the permitted set");
+        assert_eq!(
+            error.to_string(),
+            "process.capabilities.effective: CAP_KILL is not in the permitted set, so the kernel refuses it (EPERM)"
+        );
     }
 
     #[test]

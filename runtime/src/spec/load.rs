@@ -1,5 +1,6 @@
 //! Reads config.json, with a limit, into the specification's types.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -65,13 +66,16 @@ fn mend(process: &mut Value, place: &str, notes: &mut Vec<String>) {
     let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
     for (set, names) in sets.into_iter().flatten() {
         let Value::Array(names) = names else { continue };
-        names.retain(|name| {
-            let known = name.as_str().is_none_or(|name| parse_name(name).is_ok());
-            if !known {
-                notes.push(format!("{place}capabilities.{set}: unknown capability {name}, left out"));
-            }
-            known
-        });
+        let unknown = |name: &Value| name.as_str().is_some_and(|name| parse_name(name).is_err());
+        let left_out: Vec<Value> = names.extract_if(.., |name| unknown(name)).collect();
+        if !left_out.is_empty() {
+            // Each once, in runc's words.
+            let left_out: BTreeSet<_> = left_out.iter().filter_map(Value::as_str).collect();
+            let left_out = left_out.into_iter().collect::<Vec<_>>().join(" ");
+            notes.push(format!(
+                "{place}capabilities.{set}: ignoring unknown or unavailable capabilities: [{left_out}]"
+            ));
+        }
     }
 }
 
@@ -142,7 +146,8 @@ mod tests {
         let process = spec.process().as_ref().unwrap();
         assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
         assert_eq!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().len(), 1);
-        assert_eq!(notes, [r#"process.capabilities.bounding: unknown capability "CAP_NOPE", left out"#]);
+        let note = "process.capabilities.bounding: ignoring unknown or unavailable capabilities: [CAP_NOPE]";
+        assert_eq!(notes, [note]);
         // What is wrong beyond that is still named.
         let text = r#"{"ociVersion":"1.0.2","process":{"cwd":7,"args":["a"]}}"#;
         let failed: Result<(Spec, _)> = forgiving(text.as_bytes(), Some("process"));

@@ -18,7 +18,7 @@ use rustix::fs;
 use rustix::io::Errno;
 
 use super::group::write_file;
-use super::{Cgroup, DeviceRules, Error};
+use super::{Cgroup, DeviceRules, Error, devices};
 use crate::fault::{self, Defence};
 use crate::security::Notice;
 
@@ -31,7 +31,11 @@ impl Cgroup {
         if !fault::without(Defence::DeviceRules) {
             self.apply_devices(&DeviceRules::new(devices)?)?;
         }
-        resources.map_or(Ok(Vec::new()), |resources| self.limit(resources))
+        let mut notices: Vec<_> = devices::notices(devices).collect();
+        if let Some(resources) = resources {
+            notices.extend(self.limit(resources)?);
+        }
+        Ok(notices)
     }
 
     /// Applies resource limits alone: what may be changed while the container runs. Device rules stay as they are.

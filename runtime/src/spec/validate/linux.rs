@@ -55,14 +55,14 @@ pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
             }
         }
     }
-    if !namespaces.has(CloneFlags::CLONE_NEWNS) {
-        let reason = "a container needs a mount namespace of its own".to_owned();
-        return Err(invalid("linux.namespaces", reason));
-    }
     if namespaces.create.contains(CloneFlags::CLONE_NEWUSER)
         && !namespaces.create.contains(CloneFlags::CLONE_NEWNS)
     {
         let reason = "a new user namespace cannot enter an existing mount namespace".to_owned();
+        return Err(invalid("linux.namespaces", reason));
+    }
+    if namespaces.has(CloneFlags::CLONE_NEWUSER) && !namespaces.has(CloneFlags::CLONE_NEWNS) {
+        let reason = "a user namespace has no rights on the host's mount namespace".to_owned();
         return Err(invalid("linux.namespaces", reason));
     }
     Ok(namespaces)

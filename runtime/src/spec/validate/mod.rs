@@ -40,6 +40,10 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     let (uid_mappings, gid_mappings) = linux::id_mappings(linux, &namespaces)?;
     let hooks = hooks(spec)?;
     let mut root = root(spec, linux, bundle, root_is_passed)?;
+    if hooks.see_root() && !namespaces.has(CloneFlags::CLONE_NEWNS) {
+        let reason = "those before the start need a mount namespace of the container to see its root in";
+        return Err(invalid("hooks", reason.to_owned()));
+    }
     if hooks.see_root() && !root_is_passed {
         // It is attached there by name, where the last link is not followed and the mount it is on has to be found.
         root.path = root.path.canonicalize().map_err(|error| {

@@ -34,6 +34,12 @@ pub(super) fn mounts(
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let at = format!("mounts[{index}]");
         let mut plan = plan(&at, mount, around.bundle, notes)?;
+        // Like runc: as the host sees it, a place in the root is one of the container, too.
+        if let Ok(below) = plan.destination.strip_prefix(around.root)
+            && !below.as_os_str().is_empty()
+        {
+            plan.destination = Path::new("/").join(below);
+        }
         if let MountKind::Bind { source, inside, .. } = &mut plan.kind {
             // A way that leads up again may lead out.
             let below = source.strip_prefix(around.root).ok();

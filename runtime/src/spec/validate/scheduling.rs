@@ -117,13 +117,18 @@ pub(super) fn memory_policy(asked: Option<&LinuxMemoryPolicy>) -> Result<Option<
         MemoryPolicyFlagType::MpolFStaticNodes => 1 << 15,
     };
     let flags = asked.flags().iter().flatten().map(flag).fold(0, |flags, bit| flags | bit);
-    let mut nodes = Vec::new();
     let list = asked.nodes().as_deref().unwrap_or_default();
     let wrong = || {
         let reason = format!("invalid memory policy node: {} is not a list such as 0-3,5", shown(&list));
         invalid("linux.memoryPolicy.nodes", reason)
     };
-    for node in number_list::parse(list).ok_or_else(wrong)? {
+    let list = number_list::parse(list).ok_or_else(wrong)?;
+    if mode == 0 && !list.is_empty() {
+        let reason = format!("the default mode requires 0 nodes but got {}", list.len());
+        return Err(invalid("linux.memoryPolicy.nodes", reason));
+    }
+    let mut nodes = Vec::new();
+    for node in list {
         let word = node as usize / 64;
         nodes.resize(nodes.len().max(word + 1), 0u64);
         nodes[word] |= 1 << (node % 64);
