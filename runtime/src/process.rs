@@ -6,6 +6,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
@@ -138,9 +139,15 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 /// This boot's id: another one means that every recorded pid is dead.
 pub fn boot_id() -> Result<String> {
     const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    // No process sees two boots.
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known.clone());
+    }
     let mut buffer = [0; 64];
     let length = crate::sys::file::read_into(PATH, &mut buffer).map_err(Error::system("read", PATH))?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+    let id = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
+    Ok(KNOWN.get_or_init(|| id).clone())
 }
 
 /// A signal by number, real-time ones included.

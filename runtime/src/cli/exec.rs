@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments, state_root: &Path, log: &Log) -> anyhow::Resul
         None if arguments.detach => Console::Absent,
         None => Console::Returned,
     };
-    let target = ExecTarget::open(state_root, &arguments.id)?;
+    let mut target = ExecTarget::open(state_root, &arguments.id)?;
     let request = ExecRequest {
         process: process(arguments, &target, log)?,
         stdio: Stdio::Inherit,
@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments, state_root: &Path, log: &Log) -> anyhow::Resul
         cgroups: arguments.cgroup.clone(),
     };
     let signals = if arguments.detach { None } else { Some(block_signals()?) };
-    let executed = container::exec(&target, request)?;
+    let executed = container::exec(&mut target, request)?;
     log.clamped(&executed.clamped);
     let Some(signals) = signals else { return Ok(0) };
     let exit = match &executed.console_master {

@@ -11,7 +11,7 @@ use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
 use super::delete::run_poststop;
 use super::listener::Agent;
-use super::prepare::{Machine, Prepared};
+use super::prepare::{Filter, Machine, Prepared};
 use super::record::{Folder, Record};
 use super::request::{CreateRequest, Gate};
 use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
@@ -204,7 +204,7 @@ impl Checked {
         plan.resources.as_ref().map_or(Ok(()), check_resources)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
         let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
-        let prepared = Prepared::new(&plan.process, plan.seccomp.as_ref(), &machine)?;
+        let prepared = Prepared::new(&plan.process, Filter::compile(plan.seccomp.as_ref())?, &machine)?;
         Ok(Checked {
             agent: Agent::open(plan.seccomp.as_ref(), prepared.filter.as_ref())?,
             prepared,

@@ -10,24 +10,29 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
 use super::listener::Agent;
-use super::prepare::{Machine, Prepared};
+use super::prepare::{Filter, Machine, Prepared};
 use super::record::{Folder, Record, observe};
 use super::request::{Console, Stdio};
 use super::settings::write_pid_file;
 use super::{Id, State, Status};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, SubCgroup};
+use crate::cgroup::{Cgroup, CgroupPath, Entrance, Hierarchies, SubCgroup};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, launch};
 use crate::namespaces::ChildrenIn;
 use crate::process::{self, Exit, Signal};
 
-/// A container that a further process is to run in, its record and its config.json read once.
+/// A container that further processes are to run in: what is the same for all of them is read, opened and compiled once. It is
+/// of no use any more when the container's first process has ended.
 #[derive(Debug)]
 pub struct ExecTarget {
     folder: Folder,
     record: Record,
     spec: Spec,
+    /// What we may hand on, and its filter, since the first process.
+    prepared: Option<(Machine, Filter)>,
+    /// The way into its own cgroups, since the first process that went it.
+    entrance: Option<Entrance>,
 }
 
 impl ExecTarget {
@@ -36,7 +41,7 @@ impl ExecTarget {
         let folder = Folder::open(state_root, id)?;
         let record = folder.read()?.ok_or_else(|| wrong_state(id, Status::Creating))?;
         let (spec, _) = crate::spec::load(&record.bundle)?;
-        Ok(ExecTarget { folder, record, spec })
+        Ok(ExecTarget { folder, record, spec, prepared: None, entrance: None })
     }
 
     /// The process of the container's own config.json: what one with a few changes starts from.
@@ -92,9 +97,9 @@ impl Executed {
 }
 
 /// Runs a process in a container; returns when its command was executed.
-pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
+pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed> {
     let ExecRequest { process, stdio, console, preserve_descriptors, pid_file, as_sibling, .. } = request;
-    let ExecTarget { folder, record, spec } = container;
+    let ExecTarget { folder, record, spec, prepared, entrance } = container;
     let id = folder.id();
     let observed = observe(folder, Some(record))?;
     let paused = observed.status == Status::Paused && request.ignore_paused;
@@ -104,14 +109,31 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
     let linux = spec.linux().as_ref();
     let plan = crate::spec::further_process("process", &process, linux)?;
     let namespaces = namespaces_of(spec);
-    let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
-    let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    let (machine, filter) = match prepared {
+        Some(prepared) => prepared,
+        none => {
+            let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
+            none.insert((machine, Filter::compile(profile)?))
+        }
+    };
+    let prepared = Prepared::new(&plan, filter.clone(), machine)?;
     let agent = Agent::open(profile, prepared.filter.as_ref())?;
     let console = Receiver::open(&console, plan.terminal)?;
     let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
-    let cgroup = CgroupPath::parse(&record.cgroup)?;
-    let entrance = Cgroup::entrance_of_existing(&Hierarchies::discover()?, &cgroup, &request.cgroups)?;
+    let open_entrance = |choices: &[SubCgroup]| -> Result<Entrance> {
+        let cgroup = CgroupPath::parse(&record.cgroup)?;
+        Ok(Cgroup::entrance_of_existing(&Hierarchies::discover()?, &cgroup, choices)?)
+    };
+    let chosen;
+    let entrance = match (&request.cgroups[..], entrance) {
+        ([], Some(entrance)) => &*entrance,
+        ([], none) => &*none.insert(open_entrance(&[])?),
+        (choices, _) => {
+            chosen = open_entrance(choices)?;
+            &chosen
+        }
+    };
     fault::point(22)?;
     let own_mounts = namespaces.contains(CloneFlags::CLONE_NEWNS);
     let root = if own_mounts { None } else { Some(root_of(record.pid, &target)?) };
@@ -129,7 +151,7 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
         target: &target,
         root,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
-        entrance: &entrance,
+        entrance,
         keyring: keyring_name(id),
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);

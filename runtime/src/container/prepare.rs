@@ -4,6 +4,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use rustix::thread::CapabilitySet;
 
 use crate::error::Result;
+use crate::security::Notice;
 use crate::security::capabilities::{CapabilityPlan, MachineCapabilities};
 use crate::security::rlimits::Rlimits;
 use crate::security::seccomp::{self, Program};
@@ -45,28 +46,33 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Prepares a process.
-    pub(super) fn new(
-        process: &ProcessPlan,
-        seccomp: Option<&LinuxSeccomp>,
-        machine: &Machine,
-    ) -> Result<Prepared> {
+    pub(super) fn new(process: &ProcessPlan, filter: Filter, machine: &Machine) -> Result<Prepared> {
         let (capabilities, mut notices) =
             CapabilityPlan::new(process.capabilities.as_ref(), &machine.capabilities)?;
         let (limits, more) = Rlimits::new(&process.rlimits, machine.held)?;
         notices.extend(more);
-        let filter = match seccomp {
-            Some(profile) => {
-                let (program, more) = seccomp::compile(profile)?;
-                notices.extend(more);
-                Some(program)
-            }
-            None => None,
-        };
+        notices.extend(filter.notices);
         Ok(Prepared {
             capabilities,
             limits,
-            filter,
+            filter: filter.program,
             clamped: notices.iter().map(ToString::to_string).collect(),
         })
+    }
+}
+
+/// A container's filter, which is the same for all its processes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    program: Option<Program>,
+    notices: Vec<Notice>,
+}
+
+impl Filter {
+    /// Compiles the profile of a container, if it has one.
+    pub(super) fn compile(profile: Option<&LinuxSeccomp>) -> Result<Filter> {
+        let Some(profile) = profile else { return Ok(Filter::default()) };
+        let (program, notices) = seccomp::compile(profile)?;
+        Ok(Filter { program: Some(program), notices })
     }
 }

@@ -54,7 +54,7 @@ fn containers_and_commands_are_the_parents() {
     let first = open(&child::run(|| create(&bundle)));
     let second = child::run(|| {
         let id = bundle.id.parse().unwrap();
-        let target = ExecTarget::open(&bundle.state_root(), &id).unwrap();
+        let mut target = ExecTarget::open(&bundle.state_root(), &id).unwrap();
         let mut process = target.process().unwrap();
         process.set_args(Some(["sh", "-c", "exit 7"].map(str::to_owned).to_vec()));
         let request = ExecRequest {
@@ -68,7 +68,7 @@ fn containers_and_commands_are_the_parents() {
             pidfd_socket: None,
             cgroups: Vec::new(),
         };
-        container::exec(&target, request).unwrap().pid.to_string()
+        container::exec(&mut target, request).unwrap().pid.to_string()
     });
     assert_eq!(wait(open(&second)).unwrap(), Exit::Code(7));
     assert_eq!(bundle.status(), "running");
