@@ -332,6 +332,44 @@ fn what_outlives_the_first_process_keeps_nothing() {
 }
 
 #[test]
+fn an_executor_that_is_kept_sees_the_container_as_it_is() {
+    let world = World::new(&["sleep", "100"], &["--standalone"]);
+    let mut client = world.client();
+    let pid = world.create(&mut client, CreateFlags::default()).to_string();
+    client.start(&world.bundle.id).unwrap();
+    let path = format!("/proc/{0}/task/{0}/children", parent_of(pid.parse().unwrap()));
+    let executors = || -> Vec<String> {
+        let children = fs::read_to_string(&path).unwrap_or_default();
+        children.split_whitespace().filter(|child| *child != pid).map(str::to_owned).collect()
+    };
+    let works = || assert_eq!(exec(&world, "exit 5").1, Exit::Code(5));
+    eventually("who made the container is gone", || executors().is_empty());
+    works();
+    let kept = executors();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    works();
+    assert_eq!(executors(), kept);
+    // It is no process of the container, for whoever looks at its cgroups.
+    let inside = fs::read_to_string(world.bundle.cgroups()[0].join("cgroup.procs")).unwrap();
+    assert_eq!(inside.trim(), pid);
+    // One that was killed is replaced.
+    Command::new("kill").args(["-9", &kept[0]]).status().unwrap();
+    works();
+    assert_ne!(executors(), kept);
+    world.bundle.verb(&["pause", &world.bundle.id]).succeeded();
+    let request = Exec { container: &world.bundle.id, terminal: true, bound: false };
+    let refused = world.client().exec(request, &process(&["true"], true), None).unwrap_err();
+    assert_eq!(refused.refusal(), Some(ErrorKind::WrongPhase), "{refused}");
+    world.bundle.verb(&["resume", &world.bundle.id]).succeeded();
+    works();
+    assert!(!executors().is_empty());
+    eventually("it goes when there is nothing to do", || executors().is_empty());
+    works();
+    client.delete(&world.bundle.id).unwrap();
+    eventually("the monitor ends with its container", || world.is_clear());
+}
+
+#[test]
 fn a_process_that_may_change_is_not_executed() {
     let world = World::new(&["sleep", "100"], &["--standalone"]);
     let mut client = world.client();
