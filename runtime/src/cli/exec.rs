@@ -8,7 +8,7 @@ use clap::Args;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
 use runtime::cgroup::SubCgroup;
 use runtime::container::{self, Console, ExecRequest, ExecTarget, Id, Stdio};
-use runtime::monitor::event_loop::block_signals;
+use runtime::monitor::signals::block_signals;
 
 use super::log::Log;
 use super::run::{check_preserved, follow};

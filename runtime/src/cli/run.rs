@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal as Name};
 use runtime::container::{self, Console, Gate};
-use runtime::monitor::event_loop::block_signals;
+use runtime::monitor::signals::block_signals;
 use runtime::process::{self, Exit, Signal};
 
 use super::create::Setup;

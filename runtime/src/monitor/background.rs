@@ -11,8 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::channel::{ChannelError, Listener};
-use super::event_loop::{Mode as MonitorMode, Monitor, Settings, block_signals};
+use super::event_loop::{Mode as MonitorMode, Monitor, Settings};
 pub use super::jobs::Leftovers;
+use super::signals::block_signals;
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
 use crate::sys::clone::{Cloned, clone3};

@@ -16,12 +16,13 @@ use rustix::io::Errno;
 
 use super::channel::{ChannelError, Listener};
 use super::container::{Container, Flow, Kind};
-use super::event_loop::{Mode, Monitor, Settings, block_signals};
+use super::event_loop::{Mode, Monitor, Settings};
 use super::jobs::Leftovers;
 use super::log::{Log, LogSettings, Stream};
 use super::output::{Audience, Output};
 use super::protocol::CreateFlags;
 use super::removal;
+use super::signals::block_signals;
 use super::stdio::{Direction, End, Relay};
 use super::streams::{self, Ours};
 use crate::container::{self, Console, CreateRequest, Created, Gate, Id};
