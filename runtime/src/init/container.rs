@@ -69,6 +69,9 @@ impl Child for ContainerChild<'_> {
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWNET) {
             bring_up_loopback().map_err(StepFailure::of(Step::Loopback, "the loopback device"))?;
         }
+        if !self.plan.net_devices.is_empty() {
+            channel.get_devices()?;
+        }
         fault::child(30)?;
 
         let null = self.host_null()?;

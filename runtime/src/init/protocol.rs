@@ -25,6 +25,8 @@ const CONSOLE: u8 = b'c';
 const BORN: u8 = b'b';
 const HOOKS_DUE: u8 = b'h';
 const HOOKS_DONE: u8 = b'd';
+const DEVICES_DUE: u8 = b'n';
+const DEVICES_MOVED: u8 = b'm';
 const LISTENER: u8 = b'l';
 const LISTENER_TAKEN: u8 = b't';
 const DEBUG: u8 = b'g';
@@ -177,6 +179,8 @@ pub(crate) enum FromChild {
     Ready,
     /// The terminal's master.
     Console(OwnedFd),
+    /// It waits for network devices of the host.
+    DevicesDue,
     /// It waits for the hooks that its creator runs.
     HooksDue,
     /// The number, in the child, of the descriptor that answers its filter's calls.
@@ -216,6 +220,11 @@ impl ParentEnd {
     /// The id maps are written.
     pub(crate) fn ids_mapped(&self) -> Result<()> {
         self.send(IDS_MAPPED)
+    }
+
+    /// The network devices that the child waits for are there.
+    pub(crate) fn devices_moved(&self) -> Result<()> {
+        self.send(DEVICES_MOVED)
     }
 
     /// The hooks that the child waits for have run.
@@ -269,6 +278,7 @@ impl ParentEnd {
         Ok(match (&buffer[..length], descriptor) {
             ([], _) => FromChild::Gone,
             ([READY], _) => FromChild::Ready,
+            ([DEVICES_DUE], _) => FromChild::DevicesDue,
             ([HOOKS_DUE], _) => FromChild::HooksDue,
             ([LISTENER, a, b, c, d], _) => FromChild::Listener(i32::from_le_bytes([*a, *b, *c, *d])),
             ([MOUNT_TO_MAP, a, b, c, d], Some(tree)) => {
@@ -315,6 +325,12 @@ impl ChildEnd {
     /// Waits until the command may run.
     pub(crate) fn wait_start(&self) -> Result<(), StepFailure> {
         self.wait(START, "the start")
+    }
+
+    /// Lets the creator move network devices to where this process is, and waits until they are there.
+    pub(crate) fn get_devices(&self) -> Result<(), StepFailure> {
+        self.send(&[DEVICES_DUE], None, "network devices")?;
+        self.wait(DEVICES_MOVED, "network devices")
     }
 
     /// Lets the creator run its hooks, and waits until they have run.
