@@ -21,7 +21,7 @@ use super::{Id, State, Status};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, check_resources};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::hooks::{self, HookFailure, Point, Surroundings};
+use crate::hooks::{self, Defaults, HookFailure, Point};
 use crate::init::{
     Awaited, ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, StartHooks,
     launch,
@@ -389,11 +389,11 @@ fn give_devices(plan: &Plan, pid: i32) -> Result<()> {
 /// Those that the creator runs while the child waits between its mounts and its root.
 fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
     log::debug!("running the hooks prestart and createRuntime");
-    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+    let defaults = Defaults { directory: Some(&state.bundle), environment: None };
     // The older one was made for a container that is created but for its command.
     let created = State { status: Status::Created, ..state.clone() };
-    hooks::run(Point::Prestart, &plan.hooks.prestart, &created, surroundings)?;
-    hooks::run(Point::CreateRuntime, &plan.hooks.create_runtime, state, surroundings)?;
+    hooks::run(Point::Prestart, &plan.hooks.prestart, &created, defaults)?;
+    hooks::run(Point::CreateRuntime, &plan.hooks.create_runtime, state, defaults)?;
     Ok(())
 }
 
