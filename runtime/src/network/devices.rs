@@ -6,10 +6,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netlink_packet_route::address::AddressMessage;
 use rustix::io::Errno;
 
-use super::route_socket::{Link, RouteSocket, own_namespace};
+use super::route_socket::{Address, Link, RouteSocket, own_namespace};
 use crate::error::{Error, Result};
 use crate::spec::plan::NetDevicePlan;
 
@@ -63,7 +62,7 @@ struct Moved<'a> {
     device: &'a NetDevicePlan,
     index: u32,
     was: Link,
-    addresses: Vec<AddressMessage>,
+    addresses: Vec<Address>,
 }
 
 impl Ways<'_> {
