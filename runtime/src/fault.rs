@@ -12,6 +12,7 @@
 //! | 30-39 | the child inside its new root; 37 before the creator's hooks, 38 before its own |
 //! | 40-49 | the child on its way to the command; 44 and 45 around joining a container, 46 before start hooks |
 //! | 50-59 | pause, resume, update, kill |
+//! | 60-69 | around moving network devices |
 
 use crate::error::{Error, Result};
 use crate::init::StepFailure;
@@ -25,6 +26,8 @@ pub const ALWAYS: &[u32] = &[
 pub const WITH_HOOKS: &[u32] = &[16, 17, 29, 37, 38, 46];
 /// Those of a filter that hands calls over.
 pub const WITH_LISTENER: &[u32] = &[18, 19];
+/// Those of a container that gets network devices.
+pub const WITH_DEVICES: &[u32] = &[60, 61];
 /// Those of verbs on a container that runs.
 pub const OF_VERBS: &[u32] = &[50, 51, 52, 53, 54, 55, 56];
 

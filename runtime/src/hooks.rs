@@ -131,33 +131,9 @@ impl fmt::Display for HookFailure {
 
 impl std::error::Error for HookFailure {}
 
-impl HookFailure {
-    /// The failure as bytes: point, index, reason.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        // Cut to what a reader takes in one piece; only the words of a message can be lost.
-        const LONGEST: usize = 3000;
-        let reason = &self.reason.as_bytes()[..self.reason.len().min(LONGEST)];
-        let mut bytes = vec![self.point as u8];
-        bytes.extend(self.index.to_le_bytes());
-        bytes.extend(reason);
-        bytes
-    }
-
-    /// Reads [`HookFailure::encode`]'s bytes.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<HookFailure> {
-        let (&point, rest) = bytes.split_first()?;
-        let (index, reason) = rest.split_first_chunk::<4>()?;
-        Some(HookFailure {
-            point: *Point::ALL.get(usize::from(point))?,
-            index: u32::from_le_bytes(*index),
-            reason: String::from_utf8_lossy(reason).into_owned(),
-        })
-    }
-}
-
 /// Where and with what a hook runs that does not say so itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings<'a> {
+pub struct Defaults<'a> {
     /// Its working directory; that of the caller if not given.
     pub directory: Option<&'a Path>,
     /// Its environment; the caller's if not given.
@@ -165,13 +141,8 @@ pub struct Surroundings<'a> {
 }
 
 /// Runs the hooks of a point one after the other; the first that fails ends it.
-pub fn run(
-    point: Point,
-    hooks: &[Hook],
-    state: &State,
-    surroundings: Surroundings<'_>,
-) -> Result<(), HookFailure> {
-    each(point, hooks, state, surroundings).next().map_or(Ok(()), Err)
+pub fn run(point: Point, hooks: &[Hook], state: &State, defaults: Defaults<'_>) -> Result<(), HookFailure> {
+    each(point, hooks, state, defaults).next().map_or(Ok(()), Err)
 }
 
 /// Runs all hooks of a point, whatever becomes of each. Yields those that failed; the next runs when asked for.
@@ -179,54 +150,93 @@ pub fn each<'a>(
     point: Point,
     hooks: &'a [Hook],
     state: &'a State,
-    surroundings: Surroundings<'a>,
+    defaults: Defaults<'a>,
 ) -> impl Iterator<Item = HookFailure> + 'a {
     hooks.iter().enumerate().filter_map(move |(index, hook)| {
-        let failed = one(hook, state, surroundings).err();
+        let failed = Prepared::new(hook, state).and_then(|prepared| prepared.run(defaults)).err();
         failed.map(|reason| HookFailure { point, index: index as u32, reason })
     })
 }
 
-fn one(hook: &Hook, state: &State, surroundings: Surroundings<'_>) -> Result<(), String> {
-    let said = in_memory().map_err(|error| format!("cannot keep its output: {error}"))?;
-    let child = spawn(hook, state, surroundings, &said)
-        .map_err(|error| format!("cannot execute {}: {error}", hook.path().display()))?;
-    let status = wait(child, hook.timeout())?;
-    if status.success() {
-        return Ok(());
-    }
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(libc::SIGSYS)) => "signal: bad system call".to_owned(),
-        (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+/// Makes all that the hooks of a point need of this process but themselves, for one that is about to load a filter which may
+/// forbid that.
+pub fn prepare<'a>(point: Point, hooks: &'a [Hook], state: &State) -> Result<Vec<Prepared<'a>>, HookFailure> {
+    let one = |(index, hook)| {
+        Prepared::new(hook, state).map_err(|reason| HookFailure { point, index: index as u32, reason })
     };
-    let words = tail(&said);
-    Err(if words.is_empty() { how } else { format!("{how}, it said: {words}") })
+    hooks.iter().enumerate().map(one).collect()
 }
 
-fn spawn(hook: &Hook, state: &State, surroundings: Surroundings<'_>, said: &File) -> std::io::Result<Child> {
+/// As [`run`], with hooks that were prepared.
+pub fn run_prepared(point: Point, hooks: &[Prepared<'_>], defaults: Defaults<'_>) -> Result<(), HookFailure> {
+    let mut numbered = hooks.iter().enumerate();
+    numbered.try_for_each(|(index, hook)| {
+        hook.run(defaults).map_err(|reason| HookFailure { point, index: index as u32, reason })
+    })
+}
+
+/// A hook with the files in memory that it reads and writes.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    hook: &'a Hook,
+    input: File,
+    said: File,
+}
+
+impl Prepared<'_> {
+    fn new<'a>(hook: &'a Hook, state: &State) -> Result<Prepared<'a>, String> {
+        let said = in_memory().map_err(|error| format!("cannot keep its output: {error}"))?;
+        let input = written(state).map_err(|error| format!("cannot write the state for it: {error}"))?;
+        Ok(Prepared { hook, input, said })
+    }
+
+    fn run(&self, defaults: Defaults<'_>) -> Result<(), String> {
+        let child = self
+            .spawn(defaults)
+            .map_err(|error| format!("cannot execute {}: {error}", self.hook.path().display()))?;
+        let status = wait(child, self.hook.timeout())?;
+        if status.success() {
+            return Ok(());
+        }
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(libc::SIGSYS)) => "signal: bad system call".to_owned(),
+            (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+        };
+        let words = tail(&self.said);
+        Err(if words.is_empty() { how } else { format!("{how}, it said: {words}") })
+    }
+
+    fn spawn(&self, defaults: Defaults<'_>) -> std::io::Result<Child> {
+        let Prepared { hook, input, said } = self;
+        let mut command = Command::new(hook.path());
+        if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
+            command.arg0(name).args(arguments);
+        }
+        match (hook.env().as_deref().filter(|list| !list.is_empty()), defaults.environment) {
+            (Some(own), _) => {
+                command.env_clear().envs(own.iter().filter_map(|variable| variable.split_once('=')));
+            }
+            (None, Some(environment)) => {
+                command.env_clear().envs(environment.iter().copied());
+            }
+            (None, None) => {}
+        }
+        if let Some(directory) = defaults.directory {
+            command.current_dir(directory);
+        }
+        crate::sys::process::close_descriptors(&mut command);
+        command.stdin(input.try_clone()?).stdout(said.try_clone()?).stderr(said.try_clone()?).spawn()
+    }
+}
+
+/// The state as a file, to be read from its start.
+fn written(state: &State) -> std::io::Result<File> {
     let mut input = in_memory()?;
     serde_json::to_writer(&mut input, state)?;
     input.flush()?;
     input.rewind()?;
-    let mut command = Command::new(hook.path());
-    if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
-        command.arg0(name).args(arguments);
-    }
-    match (hook.env().as_deref().filter(|list| !list.is_empty()), surroundings.environment) {
-        (Some(own), _) => {
-            command.env_clear().envs(own.iter().filter_map(|variable| variable.split_once('=')));
-        }
-        (None, Some(environment)) => {
-            command.env_clear().envs(environment.iter().copied());
-        }
-        (None, None) => {}
-    }
-    if let Some(directory) = surroundings.directory {
-        command.current_dir(directory);
-    }
-    crate::sys::process::close_descriptors(&mut command);
-    command.stdin(input).stdout(said.try_clone()?).stderr(said.try_clone()?).spawn()
+    Ok(input)
 }
 
 /// Waits for a hook, and kills one that takes longer than `seconds`.
@@ -283,7 +293,7 @@ mod tests {
     }
 
     fn run_one(document: serde_json::Value) -> Result<(), String> {
-        run(Point::Poststart, &[hook(document)], &State::example(), Surroundings::default())
+        run(Point::Poststart, &[hook(document)], &State::example(), Defaults::default())
             .map_err(|failure| failure.to_string())
     }
 
@@ -312,13 +322,5 @@ mod tests {
         assert!(message.contains("cannot execute /nonexistent: No such file"), "{message}");
         let message = run_one(json!({ "path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1 }));
         assert!(message.unwrap_err().ends_with("hook ran past specified timeout of 1.0s"));
-    }
-
-    #[test]
-    fn failures_cross_as_data() {
-        let failure = HookFailure { point: Point::CreateContainer, index: 3, reason: "x".to_owned() };
-        assert_eq!(HookFailure::decode(&failure.encode()), Some(failure));
-        assert_eq!(HookFailure::decode(&[9, 0, 0, 0, 0]), None);
-        assert_eq!(HookFailure::decode(&[1, 0]), None);
     }
 }

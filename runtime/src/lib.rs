@@ -15,6 +15,7 @@ pub mod namespaces;
 pub mod network;
 pub mod pause;
 pub mod process;
+pub mod resctrl;
 pub mod rootfs;
 pub mod security;
 pub mod spec;

@@ -40,9 +40,11 @@ fn swapped_destinations_lead_outside(destination: impl Fn(usize) -> String + Cop
         let (place, swap) = (shared.path().join("place"), shared.path().join("swap"));
         fs::create_dir_all(place.join("target")).unwrap();
         symlink(canary.path(), &swap).unwrap();
-        let mut rounds = 0;
+        let (mut rounds, mut runs) = (0, 0);
         while_swapping(&place, &swap, || {
             while rounds < ROUNDS && !canary.is_touched() {
+                runs += 1;
+                assert!(runs < ROUNDS, "only {rounds} mounts in {runs} runs");
                 let mut bundle = Bundle::without(without, &["true"]);
                 let volume =
                     json!({ "destination": "/shared", "source": shared.path(), "options": ["rbind"] });

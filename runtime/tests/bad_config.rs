@@ -176,7 +176,7 @@ fn each_is_refused_before_anything_is_created() {
             "linux.seccomp",
         ),
         ("/linux/resources/memory", json!({ "limit": "1g" }), "linux.resources.memory.limit"),
-        ("/linux/intelRdt", json!({ "closID": "x" }), "linux.intelRdt is not supported"),
+        ("/linux/intelRdt", json!({ "closID": "x" }), "config.json: linux.intelRdt: "),
         ("/linux/rootfsPropagation", json!("sideways"), "linux.rootfsPropagation"),
     ] {
         let mut bundle = Bundle::new(&["true"]);

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
-use common::{Bundle, receive_descriptor, wait_for};
+use common::{Bundle, Pair, receive_descriptor, wait_for};
 use runtime::fault;
 use serde_json::{Value, json};
 
@@ -127,6 +127,18 @@ fn receive_descriptor_of(agent: &UnixListener, second: bool) -> OwnedFd {
         drop(agent.accept().unwrap());
     }
     receive_descriptor(agent)
+}
+
+#[test]
+fn nor_where_network_devices_are_moved() {
+    for fault in faults(fault::WITH_DEVICES) {
+        let pair = Pair::new();
+        let mut bundle = Bundle::new(&["sleep", "1000"]);
+        bundle.set("/linux/netDevices", json!({ &pair.name: { "name": "uplink" } }));
+        survive(&bundle, &fault, &[&["create", &bundle.id]]);
+        // Before it is moved it is the host's; after that it ends with the namespace, for it is virtual.
+        wait_for("the end of the namespace", || pair.exists() == fault.starts_with("60"));
+    }
 }
 
 #[test]

@@ -166,6 +166,26 @@ fn a_start_hook_is_under_the_filter() {
 }
 
 #[test]
+fn a_start_hook_needs_nothing_of_ours_from_the_filter() {
+    // What it reads and says is in memory files, which are made before the filter that forbids them.
+    let mut bundle = Bundle::new(&["cat", "/seen"]);
+    bundle.set(
+        "/hooks",
+        json!({ "startContainer": [shell("grep -o 'status\":\"[a-z]*' > /seen"), shell("exit 3")] }),
+    );
+    bundle.set(
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": ["memfd_create"], "action": "SCMP_ACT_KILL_PROCESS" }] }),
+    );
+    for promised in [true, false] {
+        bundle.set("/process/noNewPrivileges", json!(promised));
+        bundle.run().failed(1, "startContainer hook #1: exit status 3");
+        assert_eq!(fs::read_to_string(bundle.rootfs().join("seen")).unwrap(), "status\":\"created\n");
+    }
+}
+
+#[test]
 fn what_creation_left_undone_is_told_to_the_last_hooks() {
     let mut bundle = Bundle::new(&["true"]);
     let told = bundle.path().join("told");

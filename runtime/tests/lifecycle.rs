@@ -540,6 +540,8 @@ fn limits_change_while_it_runs() {
     bundle.verb(&["update", "--memory", "lots", &id]).failed(1, "64M");
     bundle.verb(&["update", "--memory-swap", "1M", "--memory", "2M", &id]).failed(1, "memory.swap");
     bundle.verb(&["update", "--memory", "1M", "nobody"]).failed(1, "does not exist");
+    bundle.verb(&["update", "--l3-cache-schema", "L3:0=f", &id]).failed(1, "--l3-cache-schema: ");
+    bundle.verb(&["update", "--mem-bw-schema", "MB:0=20", &id]).failed(1, "resctrl");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use oci_spec::runtime::LinuxResources;
 use runtime::container::{self, Id};
+use runtime::resctrl;
 use serde_json::{Map, Value, json};
 
 use super::log::Log;
@@ -58,12 +59,23 @@ pub struct Arguments {
     /// Processes; -1 for no limit
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pids_limit: Option<i64>,
+    /// Share of the processors' cache by Intel RDT (refused: not supported)
+    #[arg(long, value_name = "SCHEMA")]
+    l3_cache_schema: Option<String>,
+    /// Share of the memory's bandwidth by Intel RDT (refused: not supported)
+    #[arg(long, value_name = "SCHEMA")]
+    mem_bw_schema: Option<String>,
     /// Name of the container
     #[arg(value_name = "ID", value_parser = super::id)]
     id: Id,
 }
 
 pub fn run(arguments: &Arguments, state_root: &Path, log: &Log) -> anyhow::Result<u8> {
+    for (option, given) in
+        [("--l3-cache-schema", &arguments.l3_cache_schema), ("--mem-bw-schema", &arguments.mem_bw_schema)]
+    {
+        ensure!(given.is_none(), "{option}: {}", resctrl::refusal());
+    }
     let options = arguments.options();
     let resources = match &arguments.resources {
         Some(file) => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sched::CloneFlags;
+use rustix::fs::{CWD, Mode, OFlags};
 
 use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
@@ -20,12 +21,13 @@ use super::{Id, State, Status};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, check_resources};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::hooks::{self, HookFailure, Point, Surroundings};
+use crate::hooks::{self, Defaults, HookFailure, Point};
 use crate::init::{
     Awaited, ContainerChild, Kinship, Launched, ParentEnd, PreparedProcess, Ready, StartGate, StartHooks,
     launch,
 };
 use crate::namespaces::{ChildrenIn, ChildrenInNewTime, NEW_TIME, Opened, Visit};
+use crate::network::{examine_devices, move_devices};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
 use crate::security::seccomp::Program;
@@ -202,6 +204,7 @@ impl Checked {
             return Err(Error::Unsupported { what });
         }
         plan.resources.as_ref().map_or(Ok(()), check_resources)?;
+        examine_devices(&plan.net_devices)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
         let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
         let prepared = Prepared::new(&plan.process, Filter::compile(plan.seccomp.as_ref())?, &machine)?;
@@ -313,7 +316,7 @@ fn build(
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
     }
     fault::point(11)?;
-    if plan.hooks.see_root() || agent.is_some() {
+    if plan.hooks.see_root() || agent.is_some() || !plan.net_devices.is_empty() {
         // That may take long, and who ends us meanwhile is to find the child.
         record.pid = launched.pid;
         record.start_time = process::stat(launched.pid)?.map_or(0, |stat| stat.start_time);
@@ -323,6 +326,7 @@ fn build(
     let ready = launched.wait_ready_with(&mut |pid, awaited| {
         let state = State { pid, ..state.clone() };
         match (awaited, &agent) {
+            (Awaited::Devices, _) => give_devices(plan, pid)?,
             (Awaited::Hooks, _) => {
                 fault::point(16)?;
                 run_hooks(plan, &state)?;
@@ -372,14 +376,24 @@ fn start_hooks<'a>(plan: &'a Plan, state: &'a State) -> Option<StartHooks<'a>> {
     (!hooks.is_empty()).then_some(StartHooks { hooks, state })
 }
 
+/// Moves the host's network devices to where the child is.
+fn give_devices(plan: &Plan, pid: i32) -> Result<()> {
+    fault::point(60)?;
+    let path = format!("/proc/{pid}/ns/net");
+    let namespace = rustix::fs::openat(CWD, &*path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::system("open", path))?;
+    move_devices(&plan.net_devices, namespace.as_fd())?;
+    fault::point(61)
+}
+
 /// Those that the creator runs while the child waits between its mounts and its root.
 fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
     log::debug!("running the hooks prestart and createRuntime");
-    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
+    let defaults = Defaults { directory: Some(&state.bundle), environment: None };
     // The older one was made for a container that is created but for its command.
     let created = State { status: Status::Created, ..state.clone() };
-    hooks::run(Point::Prestart, &plan.hooks.prestart, &created, surroundings)?;
-    hooks::run(Point::CreateRuntime, &plan.hooks.create_runtime, state, surroundings)?;
+    hooks::run(Point::Prestart, &plan.hooks.prestart, &created, defaults)?;
+    hooks::run(Point::CreateRuntime, &plan.hooks.create_runtime, state, defaults)?;
     Ok(())
 }
 
@@ -453,6 +467,9 @@ fn refuse_host_changes(plan: &Plan, joined: &Opened) -> Result<()> {
     }
     if uts && plan.domainname.is_some() {
         return refuse("domainname");
+    }
+    if let Some(device) = plan.net_devices.first().filter(|_| joined.is_own(CloneFlags::CLONE_NEWNET)) {
+        return refuse(&device.field());
     }
     for sysctl in &plan.sysctls {
         let kind =

@@ -13,7 +13,7 @@ use super::record::{Folder, Record, observe};
 use super::{Id, State, Status};
 use crate::error::{Error, Kind, Result};
 use crate::fault;
-use crate::hooks::{self, HookFailure, Point, Surroundings};
+use crate::hooks::{self, Defaults, HookFailure, Point};
 use crate::process::{self, Signal};
 
 /// Deletes a container. With `force` one that runs is killed, one that was half created is cleared away, and one
@@ -91,8 +91,8 @@ pub(super) fn run_poststop(id: &Id, record: Option<Record>) -> Vec<HookFailure> 
     log::debug!("running the poststop hooks");
     let hooks = record.hooks.poststop.clone();
     let state = State { pid: 0, ..State::of(id, record, Status::Stopped) };
-    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
-    hooks::each(Point::Poststop, &hooks, &state, surroundings).collect()
+    let defaults = Defaults { directory: Some(&state.bundle), environment: None };
+    hooks::each(Point::Poststop, &hooks, &state, defaults).collect()
 }
 
 fn kill_first(folder: &Folder) -> Result<()> {

@@ -11,7 +11,7 @@ use super::record::{Folder, observe};
 use super::{Id, State, Status};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::hooks::{self, Point, Surroundings};
+use crate::hooks::{self, Defaults, Point};
 use crate::init::Failure;
 use crate::process;
 
@@ -66,8 +66,8 @@ pub(super) fn run_poststart(folder: &Folder, first: &OwnedFd) -> Result<()> {
     log::debug!("running the poststart hooks");
     let hooks = record.hooks.poststart.clone();
     let state = State::of(folder.id(), record, Status::Running);
-    let surroundings = Surroundings { directory: Some(&state.bundle), environment: None };
-    hooks::run(Point::Poststart, &hooks, &state, surroundings).map_err(|failure| {
+    let defaults = Defaults { directory: Some(&state.bundle), environment: None };
+    hooks::run(Point::Poststart, &hooks, &state, defaults).map_err(|failure| {
         // Fails only when it has ended already.
         let _ = process::signal(first.as_fd(), process::Signal::KILL);
         failure.into()

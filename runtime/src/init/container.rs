@@ -18,7 +18,7 @@ use super::{Step, StepFailure, scheduling, sysctl, terminal};
 use crate::cgroup::Entrance;
 use crate::container::{State, Status};
 use crate::fault::{self, Defence};
-use crate::hooks::{self, Point, Surroundings};
+use crate::hooks::{self, Defaults, Point};
 use crate::namespaces::{self, Opened, from_nix};
 use crate::network::bring_up_loopback;
 use crate::rootfs::{self, CgroupView, Creator, HostNull, Mounted, Root, Sources};
@@ -68,6 +68,9 @@ impl Child for ContainerChild<'_> {
         name_host(self.plan.hostname.as_deref(), self.plan.domainname.as_deref())?;
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWNET) {
             bring_up_loopback().map_err(StepFailure::of(Step::Loopback, "the loopback device"))?;
+        }
+        if !self.plan.net_devices.is_empty() {
+            channel.get_devices()?;
         }
         fault::child(30)?;
 
@@ -202,8 +205,8 @@ impl ContainerChild<'_> {
             // In the root, as with runc: programs that prepare one rely on it. Their variables are the caller's and never
             // the image's, so that the loader of a program of the host takes nothing from there (CVE-2025-23266).
             let directory = Some(&*self.plan.root.path);
-            let surroundings = Surroundings { directory, environment: None };
-            hooks::run(Point::CreateContainer, own, &state, surroundings).map_err(Failure::Hook)?;
+            let defaults = Defaults { directory, environment: None };
+            hooks::run(Point::CreateContainer, own, &state, defaults).map_err(Failure::Hook)?;
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ macro_rules! steps {
         pub enum Step { $($(#[$meta])* $name,)* }
 
         impl Step {
-            const ALL: &'static [Step] = &[$(Step::$name),*];
+            /// All of them, by their numbers.
+            pub(super) const ALL: &'static [Step] = &[$(Step::$name),*];
 
             fn words(self) -> &'static str {
                 match self { $(Step::$name => $words,)* }
@@ -108,28 +109,6 @@ impl StepFailure {
         let object = object.into();
         move |errno| StepFailure { step, object, errno }
     }
-
-    /// The failure as bytes: step, errno, object.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        // Cut to what a reader takes in one piece; only the words of a message can be lost.
-        const LONGEST: usize = 3000;
-        let object = &self.object.as_bytes()[..self.object.len().min(LONGEST)];
-        let mut bytes = vec![self.step as u8];
-        bytes.extend(self.errno.raw_os_error().to_le_bytes());
-        bytes.extend(object);
-        bytes
-    }
-
-    /// Reads [`StepFailure::encode`]'s bytes.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<StepFailure> {
-        let (&step, rest) = bytes.split_first()?;
-        let (errno, object) = rest.split_first_chunk::<4>()?;
-        Some(StepFailure {
-            step: *Step::ALL.get(usize::from(step))?,
-            object: String::from_utf8_lossy(object).into_owned(),
-            errno: Errno::from_raw_os_error(i32::from_le_bytes(*errno)),
-        })
-    }
 }
 
 impl fmt::Display for StepFailure {
@@ -144,17 +123,6 @@ impl std::error::Error for StepFailure {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn failures_cross_as_data() {
-        for &step in Step::ALL {
-            let failure = StepFailure { step, object: "proc at /proc".to_owned(), errno: Errno::PERM };
-            assert_eq!(StepFailure::decode(&failure.encode()), Some(failure));
-        }
-        assert_eq!(StepFailure::decode(&[]), None);
-        assert_eq!(StepFailure::decode(&[0, 1, 0]), None);
-        assert_eq!(StepFailure::decode(&[250, 1, 0, 0, 0]), None);
-    }
 
     #[test]
     fn the_user_reads_step_object_and_errno() {

@@ -17,7 +17,7 @@ use super::protocol::{ChildEnd, CommandFailure, CommandReason, Failure};
 use super::{Step, StepFailure, scheduling};
 use crate::container::{State, Status, Stdio};
 use crate::fault::{self, Defence};
-use crate::hooks::{self, Point, Surroundings};
+use crate::hooks::{self, Defaults, Point};
 use crate::rootfs;
 use crate::security::capabilities::CapabilityPlan;
 use crate::security::labels::Pending;
@@ -179,7 +179,7 @@ impl PreparedProcess<'_> {
         channel: &ChildEnd,
         gate: &StartGate,
         labels: &[Pending],
-    ) -> Result<Found, FailureReport> {
+    ) -> Result<Found<'_>, FailureReport> {
         let plan = self.plan;
         let kept = match gate {
             StartGate::Channel => None,
@@ -187,6 +187,7 @@ impl PreparedProcess<'_> {
         };
         let labels = labels.iter().map(|label| label.file().as_fd());
         self.close_others(channel.handle(), labels.chain(kept))?;
+        let start_hooks = self.prepare_start_hooks()?;
         channel.debug(format_args!("setting limits, user {}:{} and capabilities", plan.uid, plan.gid));
         scheduling::apply(plan)?;
         self.limits.apply().map_err(|(resource, errno)| StepFailure {
@@ -230,7 +231,7 @@ impl PreparedProcess<'_> {
         }
         rustix::process::umask(Mode::from_raw_mode(plan.umask.unwrap_or(DEFAULT_UMASK)));
         let file = command::find(&plan.args[0], &plan.env).map_err(Failure::Command)?;
-        let found = Found { file, home: home(plan) };
+        let found = Found { file, home: home(plan), start_hooks };
         fault::child(42)?;
         if plan.no_new_privileges && self.filter.as_ref().is_some_and(Program::has_listener) {
             // Who hands the listener on waits for us only until we are ready.
@@ -241,13 +242,20 @@ impl PreparedProcess<'_> {
         Ok(found)
     }
 
+    /// Before any filter, which may forbid what that takes.
+    fn prepare_start_hooks(&self) -> Result<Vec<hooks::Prepared<'_>>, Failure> {
+        let Some(StartHooks { hooks, state }) = &self.start_hooks else { return Ok(Vec::new()) };
+        let state = state.seen_from_inside(Status::Created);
+        hooks::prepare(Point::StartContainer, hooks, &state).map_err(Failure::Hook)
+    }
+
     /// Through the gate to the command.
     fn pass(
         &self,
         channel: &ChildEnd,
         gate: &StartGate,
         labels: &[Pending],
-        found: &Found,
+        found: &Found<'_>,
         last: &str,
     ) -> Result<Infallible, FailureReport> {
         channel.wait_start()?;
@@ -260,7 +268,7 @@ impl PreparedProcess<'_> {
         for label in labels {
             label.write().map_err(StepFailure::of(Step::Label, format!("the label {:?}", label.text())))?;
         }
-        if let Some(StartHooks { hooks, state }) = &self.start_hooks {
+        if !found.start_hooks.is_empty() {
             fault::child(46)?;
             channel.debug(format_args!("running the startContainer hooks"));
             // What they run is in the container, and the filter is for all that is.
@@ -269,14 +277,19 @@ impl PreparedProcess<'_> {
             let variables =
                 self.plan.env.iter().chain(&found.home).filter_map(|variable| variable.to_str().ok());
             let variables: Vec<_> = variables.filter_map(|variable| variable.split_once('=')).collect();
-            let surroundings = Surroundings { environment: Some(&variables), directory: None };
-            let state = state.seen_from_inside(Status::Created);
-            hooks::run(Point::StartContainer, hooks, &state, surroundings).map_err(Failure::Hook)?;
+            let defaults = Defaults { environment: Some(&variables), directory: None };
+            hooks::run_prepared(Point::StartContainer, &found.start_hooks, defaults)
+                .map_err(Failure::Hook)?;
         }
         self.execute(channel, found, last)
     }
 
-    fn execute(&self, channel: &ChildEnd, found: &Found, last: &str) -> Result<Infallible, FailureReport> {
+    fn execute(
+        &self,
+        channel: &ChildEnd,
+        found: &Found<'_>,
+        last: &str,
+    ) -> Result<Infallible, FailureReport> {
         fault::child(43)?;
         if self.start_hooks.is_none() {
             // Before a filter that may make telling it the end.
@@ -321,12 +334,14 @@ impl PreparedProcess<'_> {
     }
 }
 
-/// What was found out about the command.
-struct Found {
+/// What was found out about the command, and made for what runs before it.
+struct Found<'a> {
     /// The file to execute.
     file: CString,
     /// The variable HOME, where the plan has none.
     home: Option<CString>,
+    /// The hooks that run before it.
+    start_hooks: Vec<hooks::Prepared<'a>>,
 }
 
 /// HOME of the process's user as the container's own database has it, if nobody set it: engines rely on the runtime

@@ -81,6 +81,8 @@ pub(crate) struct Ready {
 /// What a child waits for before it is ready.
 #[derive(Debug)]
 pub(crate) enum Awaited {
+    /// Network devices of the host.
+    Devices,
     /// The hooks that its creator runs.
     Hooks,
     /// Somebody who answers its filter's calls by this descriptor.
@@ -146,6 +148,10 @@ impl Launched {
             match self.channel().receive()? {
                 FromChild::Console(master) => self.console = Some(master),
                 FromChild::Born(pidfd) => self.replace(pidfd)?,
+                FromChild::DevicesDue => {
+                    answer(self.pid, Awaited::Devices)?;
+                    self.channel().devices_moved()?;
+                }
                 FromChild::HooksDue => {
                     answer(self.pid, Awaited::Hooks)?;
                     self.channel().hooks_done()?;

@@ -16,7 +16,7 @@ use rustix::net::{
 
 use super::{Step, StepFailure};
 use crate::error::{Error, Result};
-use crate::hooks::HookFailure;
+use crate::hooks::{HookFailure, Point};
 
 const IDS_MAPPED: u8 = b'i';
 const START: u8 = b's';
@@ -25,6 +25,8 @@ const CONSOLE: u8 = b'c';
 const BORN: u8 = b'b';
 const HOOKS_DUE: u8 = b'h';
 const HOOKS_DONE: u8 = b'd';
+const DEVICES_DUE: u8 = b'n';
+const DEVICES_MOVED: u8 = b'm';
 const LISTENER: u8 = b'l';
 const LISTENER_TAKEN: u8 = b't';
 const DEBUG: u8 = b'g';
@@ -37,6 +39,8 @@ const FAILED_COMMAND: u8 = b'x';
 const FAILED_HOOK: u8 = b'k';
 /// Longest message: a failure with a path in it.
 const LONGEST: usize = 4096;
+/// The words of a failure are cut to this, so that a reader takes it in one piece.
+const LONGEST_WORDS: usize = 3000;
 /// Most descriptors of a message; the kernel takes 253.
 const MOST_DESCRIPTORS: usize = 64;
 
@@ -126,37 +130,39 @@ impl From<Failure> for Error {
 }
 
 impl Failure {
-    /// The failure as a message.
+    /// The failure as a message: its kind, what failed, a number, and words.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        match self {
-            Failure::Step(failure) => {
-                let mut bytes = vec![FAILED_STEP];
-                bytes.extend(failure.encode());
-                bytes
-            }
-            Failure::Hook(failure) => {
-                let mut bytes = vec![FAILED_HOOK];
-                bytes.extend(failure.encode());
-                bytes
-            }
-            Failure::Command(failure) => {
-                let mut bytes = vec![FAILED_COMMAND, failure.reason as u8];
-                let command = failure.command.as_bytes();
-                bytes.extend(&command[..command.len().min(LONGEST - 2)]);
-                bytes
-            }
-        }
+        let (kind, what, number, words) = match self {
+            Failure::Step(step) => (FAILED_STEP, step.step as u8, step.errno.raw_os_error(), &step.object),
+            Failure::Hook(hook) => (FAILED_HOOK, hook.point as u8, hook.index as i32, &hook.reason),
+            Failure::Command(command) => (FAILED_COMMAND, command.reason as u8, 0, &command.command),
+        };
+        let mut bytes = vec![kind, what];
+        bytes.extend(number.to_le_bytes());
+        bytes.extend(&words.as_bytes()[..words.len().min(LONGEST_WORDS)]);
+        bytes
     }
 
     /// Reads a message of failure.
     pub(crate) fn decode(message: &[u8]) -> Option<Failure> {
-        match message {
-            [FAILED_STEP, rest @ ..] => StepFailure::decode(rest).map(Failure::Step),
-            [FAILED_HOOK, rest @ ..] => HookFailure::decode(rest).map(Failure::Hook),
-            [FAILED_COMMAND, reason, command @ ..] => Some(Failure::Command(CommandFailure {
-                reason: *CommandReason::ALL.get(usize::from(*reason))?,
-                command: String::from_utf8_lossy(command).into_owned(),
+        let ([kind, what], rest) = message.split_first_chunk()?;
+        let (number, words) = rest.split_first_chunk()?;
+        let (what, number) = (usize::from(*what), i32::from_le_bytes(*number));
+        let words = String::from_utf8_lossy(words).into_owned();
+        match *kind {
+            FAILED_STEP => Some(Failure::Step(StepFailure {
+                step: *Step::ALL.get(what)?,
+                object: words,
+                errno: Errno::from_raw_os_error(number),
             })),
+            FAILED_HOOK => {
+                let point = *Point::ALL.get(what)?;
+                Some(Failure::Hook(HookFailure { point, index: number as u32, reason: words }))
+            }
+            FAILED_COMMAND => {
+                let reason = *CommandReason::ALL.get(what)?;
+                Some(Failure::Command(CommandFailure { reason, command: words }))
+            }
             _ => None,
         }
     }
@@ -177,6 +183,8 @@ pub(crate) enum FromChild {
     Ready,
     /// The terminal's master.
     Console(OwnedFd),
+    /// It waits for network devices of the host.
+    DevicesDue,
     /// It waits for the hooks that its creator runs.
     HooksDue,
     /// The number, in the child, of the descriptor that answers its filter's calls.
@@ -216,6 +224,11 @@ impl ParentEnd {
     /// The id maps are written.
     pub(crate) fn ids_mapped(&self) -> Result<()> {
         self.send(IDS_MAPPED)
+    }
+
+    /// The network devices that the child waits for are there.
+    pub(crate) fn devices_moved(&self) -> Result<()> {
+        self.send(DEVICES_MOVED)
     }
 
     /// The hooks that the child waits for have run.
@@ -269,6 +282,7 @@ impl ParentEnd {
         Ok(match (&buffer[..length], descriptor) {
             ([], _) => FromChild::Gone,
             ([READY], _) => FromChild::Ready,
+            ([DEVICES_DUE], _) => FromChild::DevicesDue,
             ([HOOKS_DUE], _) => FromChild::HooksDue,
             ([LISTENER, a, b, c, d], _) => FromChild::Listener(i32::from_le_bytes([*a, *b, *c, *d])),
             ([MOUNT_TO_MAP, a, b, c, d], Some(tree)) => {
@@ -315,6 +329,12 @@ impl ChildEnd {
     /// Waits until the command may run.
     pub(crate) fn wait_start(&self) -> Result<(), StepFailure> {
         self.wait(START, "the start")
+    }
+
+    /// Lets the creator move network devices to where this process is, and waits until they are there.
+    pub(crate) fn get_devices(&self) -> Result<(), StepFailure> {
+        self.send(&[DEVICES_DUE], None, "network devices")?;
+        self.wait(DEVICES_MOVED, "network devices")
     }
 
     /// Lets the creator run its hooks, and waits until they have run.
@@ -497,6 +517,24 @@ mod tests {
         drop(child);
         assert!(matches!(parent.receive().unwrap(), FromChild::Gone));
         parent.start().unwrap();
+    }
+
+    #[test]
+    fn failures_cross_as_data() {
+        let crossed = |failure: Failure| Failure::decode(&failure.encode()).unwrap();
+        for &step in Step::ALL {
+            let failure = StepFailure { step, object: "proc at /proc".to_owned(), errno: Errno::PERM };
+            assert!(matches!(crossed(Failure::Step(failure.clone())), Failure::Step(got) if got == failure));
+        }
+        for point in Point::ALL {
+            let failure = HookFailure { point, index: u32::MAX, reason: "x".to_owned() };
+            assert!(matches!(crossed(Failure::Hook(failure.clone())), Failure::Hook(got) if got == failure));
+        }
+        for message in
+            [&[][..], &[FAILED_STEP, 0, 1, 0], &[FAILED_STEP, 250, 1, 0, 0, 0], &[FAILED_HOOK, 9, 0, 0, 0, 0]]
+        {
+            assert!(Failure::decode(message).is_none(), "{message:?}");
+        }
     }
 
     #[test]

@@ -13,8 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
-use crate::container::PATIENCE;
-use crate::container::settings::set_oom_score_adj;
+use crate::container::{PATIENCE, set_oom_score_adj};
 use crate::error::{Error, Result};
 use crate::init::{Kinship, PauseChild, Ready, launch};
 use crate::namespaces::Opened;

@@ -36,6 +36,8 @@ pub struct Plan {
     pub domainname: Option<String>,
     /// Devices beyond the default ones.
     pub devices: Vec<DevicePlan>,
+    /// Network devices to move in, by name.
+    pub net_devices: Vec<NetDevicePlan>,
     /// Paths that read as empty.
     pub masked_paths: Vec<PathBuf>,
     /// Paths that cannot be written.
@@ -201,6 +203,27 @@ pub struct DevicePlan {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+/// A network device to move into the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetDevicePlan {
+    /// Its name on the host.
+    pub host_name: String,
+    /// Its name in the container; with `%d` at the end the kernel puts a number there.
+    pub name: String,
+}
+
+impl NetDevicePlan {
+    /// Does the kernel choose the number in its name?
+    pub fn is_template(&self) -> bool {
+        self.name.ends_with("%d")
+    }
+
+    /// Where it is in config.json.
+    pub fn field(&self) -> String {
+        format!("linux.netDevices[{:?}]", self.host_name)
+    }
 }
 
 /// A kernel parameter.

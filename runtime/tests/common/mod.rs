@@ -308,6 +308,39 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Two virtual network devices that are joined; both go when this does.
+pub struct Pair {
+    /// The name of the one.
+    pub name: String,
+}
+
+impl Pair {
+    pub fn new() -> Pair {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hull{}.{number:02}", std::process::id() % 100_000);
+        let other = format!("{name}p");
+        let made =
+            Command::new("ip").args(["link", "add", &name, "type", "veth", "peer", "name", &other]).status();
+        assert!(made.unwrap().success());
+        Pair { name }
+    }
+
+    /// Is the one still in this network namespace?
+    pub fn exists(&self) -> bool {
+        Path::new("/sys/class/net").join(&self.name).exists()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // The other one goes with it, also where it was moved.
+        let _ = Command::new("ip")
+            .args(["link", "del", &format!("{}p", self.name)])
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
 /// Carries out an attack, which says whether it got through: it must not. In a build for it the same attack is made
 /// without these defences, and then has to get through, for one that never does proves nothing.
 #[track_caller]

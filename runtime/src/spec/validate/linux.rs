@@ -9,19 +9,16 @@ use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxIdMapping, LinuxNamespaceTy
 use super::{container_path, invalid, missing, refuse_if, text};
 use crate::error::{Error, Result};
 use crate::namespaces::{NEW_TIME, Namespaces};
-use crate::spec::plan::DevicePlan;
+use crate::spec::plan::{DevicePlan, NetDevicePlan};
 
 /// Refuses by name what this runtime does not do.
 pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    for (name, present) in [
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|map| !map.is_empty())),
-        ("linux.mountLabel", filled(linux.mount_label())),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-    ] {
-        refuse_if(present, name)?;
+    refuse_if(filled(linux.mount_label()), "linux.mountLabel")?;
+    match linux.intel_rdt() {
+        Some(_) => Err(invalid("linux.intelRdt", crate::resctrl::refusal().to_owned())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces> {
@@ -192,6 +189,41 @@ pub(super) fn devices(linux: &Linux) -> Result<Vec<DevicePlan>> {
         });
     }
     Ok(plans)
+}
+
+/// Network devices to move, in the order of their names.
+pub(super) fn net_devices(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<NetDevicePlan>> {
+    let asked: BTreeMap<_, _> = linux.net_devices().iter().flatten().collect();
+    let mut plans: Vec<NetDevicePlan> = Vec::new();
+    for (host_name, device) in asked {
+        let name = device.name().as_ref().filter(|name| !name.is_empty()).unwrap_or(host_name);
+        let plan = NetDevicePlan { host_name: host_name.clone(), name: name.clone() };
+        let at = plan.field();
+        device_name(&at, host_name, false)?;
+        device_name(&format!("{at}.name"), name, true)?;
+        if !namespaces.has(CloneFlags::CLONE_NEWNET) {
+            return Err(invalid(&at, "it cannot be moved without a network namespace".to_owned()));
+        }
+        if plans.iter().any(|other| other.name == plan.name && !plan.is_template()) {
+            let reason = format!("another one is to be named {name:?} in the container too");
+            return Err(invalid(&format!("{at}.name"), reason));
+        }
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+/// What the kernel takes as the name of a network device, or as the template of one.
+fn device_name(at: &str, name: &str, may_be_template: bool) -> Result<()> {
+    /// `IFNAMSIZ` without the byte that ends it.
+    const LONGEST: usize = 15;
+    let number = if may_be_template { name.strip_suffix("%d") } else { None };
+    let odd = |byte: u8| matches!(byte, b'/' | b':' | b'%' | 0) || byte.is_ascii_whitespace();
+    let fits = name.len() <= LONGEST && !matches!(name, "" | "." | "..");
+    if !fits || number.unwrap_or(name).bytes().any(odd) {
+        return Err(invalid(at, format!("{name:?} is no name of a network device")));
+    }
+    Ok(())
 }
 
 /// The cgroup below each hierarchy. Empty, `/` and what leads out of it would mean a cgroup that is not ours.

@@ -71,6 +71,7 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
         hostname: linux::name("hostname", spec.hostname(), &namespaces)?,
         domainname: linux::name("domainname", spec.domainname(), &namespaces)?,
         devices: linux::devices(linux)?,
+        net_devices: linux::net_devices(linux, &namespaces)?,
         masked_paths: paths("linux.maskedPaths", linux.masked_paths())?,
         readonly_paths: paths("linux.readonlyPaths", linux.readonly_paths())?,
         sysctls: sysctl::sysctls(linux, &namespaces)?,
