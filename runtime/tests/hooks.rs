@@ -113,6 +113,13 @@ fn a_failure_stops_what_it_can_and_leaves_nothing() {
     bundle.verb(&["start", &bundle.id]).failed(1, "error running poststart hook #0");
     bundle.wait_status("stopped");
     bundle.verb(&["delete", &bundle.id]).succeeded();
+    // So has one whose hook in it failed, by the time that its start does.
+    for _ in 0..5 {
+        bundle.set("/hooks", json!({ "startContainer": [{ "path": "/bin/false" }] }));
+        bundle.create().succeeded();
+        bundle.verb(&["start", &bundle.id]).failed(1, "error running startContainer hook #0");
+        bundle.verb(&["delete", &bundle.id]).succeeded();
+    }
     // All of the last kind run, whatever becomes of the first.
     let last = bundle.path().join("last");
     bundle.set("/hooks", json!({ "poststop": [{ "path": "/bin/false" }, writes(last.to_str().unwrap())] }));

@@ -104,7 +104,7 @@ fn kill_first(folder: &Folder) -> Result<()> {
 }
 
 /// Kills a process and waits until it is gone, which for one in an uninterruptible call may be long.
-fn end(first: &OwnedFd) -> Result<()> {
+pub(super) fn end(first: &OwnedFd) -> Result<()> {
     process::signal(first.as_fd(), Signal::KILL)?;
     let mut polled = [PollFd::new(first, PollFlags::IN)];
     let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };

@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::delete::end;
 use super::record::{Folder, observe};
 use super::{Id, State, Status};
 use crate::error::{Error, Result};
@@ -50,7 +51,11 @@ pub fn start(state_root: &Path, id: &Id) -> Result<()> {
         },
         Ok(length) if &message[..length] == GO => Err(Error::Vanished { stage: "its start" }),
         Ok(length) => match Failure::decode(&message[..length]) {
-            Some(failure) => Err(failure.into()),
+            Some(failure) => {
+                // It ends by itself; who deletes it next is to find it ended.
+                observed.process.as_ref().map_or(Ok(()), end)?;
+                Err(failure.into())
+            }
             None => Err(Error::Vanished { stage: "its start" }),
         },
         Err(errno) => Err(Error::system("read from", "the container's gate")(errno)),
