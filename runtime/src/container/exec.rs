@@ -14,8 +14,8 @@ use super::prepare::{Machine, Prepared};
 use super::record::{Folder, Record, observe};
 use super::request::{Console, Stdio};
 use super::settings::write_pid_file;
-use super::{Id, State, Status};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, SubCgroup};
+use super::{Id, State, Status, rootless};
+use crate::cgroup::{Cgroup, CgroupPath, Entrance, Hierarchies, SubCgroup};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, launch};
@@ -105,13 +105,27 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
     let plan = crate::spec::further_process("process", &process, linux)?;
     let namespaces = namespaces_of(spec);
     let machine = Machine::read(namespaces.contains(CloneFlags::CLONE_NEWUSER))?;
+    if !machine.caller_is_root() && observed.status == Status::Created {
+        // That process is still ours, and closed to everybody but root.
+        let what = "exec by an ordinary user in a container that is not started".to_owned();
+        return Err(Error::Unsupported { what });
+    }
     let prepared = Prepared::new(&plan, linux.and_then(|linux| linux.seccomp().as_ref()), &machine)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    if !machine.caller_is_root() {
+        rootless::check_filter(prepared.filter.as_ref())?;
+    }
     let agent = Agent::open(profile, prepared.filter.as_ref())?;
     let console = Receiver::open(&console, plan.terminal)?;
     let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
-    let cgroup = CgroupPath::parse(&record.cgroup)?;
-    let entrance = Cgroup::entrance_of_existing(&Hierarchies::discover()?, &cgroup, &request.cgroups)?;
+    let entrance = match &record.cgroup {
+        Some(path) => {
+            let (hierarchies, path) = (Hierarchies::discover()?, CgroupPath::parse(path)?);
+            Cgroup::entrance_of_existing(&hierarchies, &path, &request.cgroups)?
+        }
+        None if request.cgroups.is_empty() => Entrance::default(),
+        None => return Err(Error::NoCgroup { id: id.to_string(), verb: "exec --cgroup" }),
+    };
     fault::point(22)?;
     let own_mounts = namespaces.contains(CloneFlags::CLONE_NEWNS);
     let root = if own_mounts { None } else { Some(root_of(record.pid, &target)?) };
@@ -131,8 +145,9 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         entrance: &entrance,
         keyring: keyring_name(id),
+        joins_pids: namespaces.contains(CloneFlags::CLONE_NEWPID) && !machine.caller_is_root(),
     };
-    let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
+    let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID) && !child.joins_pids;
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
     let launched = launch(Kinship::of(as_sibling), CloneFlags::empty(), entrance.clone_target(), &mut child)?;
     drop(children);

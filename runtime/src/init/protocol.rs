@@ -35,6 +35,7 @@ const BINDS: u8 = b'v';
 const FAILED_STEP: u8 = b'f';
 const FAILED_COMMAND: u8 = b'x';
 const FAILED_HOOK: u8 = b'k';
+const FAILED_SPEC: u8 = b'p';
 /// Longest message: a failure with a path in it.
 const LONGEST: usize = 4096;
 /// Most descriptors of a message; the kernel takes 253.
@@ -49,6 +50,8 @@ pub(crate) enum Failure {
     Command(CommandFailure),
     /// A hook failed.
     Hook(HookFailure),
+    /// A field of config.json asks for what is not there or not allowed, which only the child could find out.
+    Spec { path: String, reason: String },
 }
 
 /// Why a command cannot be run.
@@ -102,6 +105,7 @@ impl From<Failure> for Error {
         let CommandFailure { reason, command } = match failure {
             Failure::Step(failure) => return Error::Step(failure),
             Failure::Hook(failure) => return Error::Hook(failure),
+            Failure::Spec { path, reason } => return Error::Spec { path, reason },
             Failure::Command(failure) => failure,
         };
         let words = match reason {
@@ -139,6 +143,14 @@ impl Failure {
                 bytes.extend(failure.encode());
                 bytes
             }
+            Failure::Spec { path, reason } => {
+                let mut bytes = vec![FAILED_SPEC];
+                bytes.extend(path.as_bytes());
+                bytes.push(0);
+                bytes.extend(reason.as_bytes());
+                bytes.truncate(LONGEST);
+                bytes
+            }
             Failure::Command(failure) => {
                 let mut bytes = vec![FAILED_COMMAND, failure.reason as u8];
                 let command = failure.command.as_bytes();
@@ -153,6 +165,11 @@ impl Failure {
         match message {
             [FAILED_STEP, rest @ ..] => StepFailure::decode(rest).map(Failure::Step),
             [FAILED_HOOK, rest @ ..] => HookFailure::decode(rest).map(Failure::Hook),
+            [FAILED_SPEC, rest @ ..] => {
+                let text = String::from_utf8_lossy(rest);
+                let (path, reason) = text.split_once('\0')?;
+                Some(Failure::Spec { path: path.to_owned(), reason: reason.to_owned() })
+            }
             [FAILED_COMMAND, reason, command @ ..] => Some(Failure::Command(CommandFailure {
                 reason: *CommandReason::ALL.get(usize::from(*reason))?,
                 command: String::from_utf8_lossy(command).into_owned(),
@@ -494,6 +511,9 @@ mod tests {
             let FromChild::Failed(Failure::Command(got)) = parent.receive().unwrap() else { panic!() };
             assert_eq!(got.reason, reason);
         }
+        child.failed(&Failure::Spec { path: "root.path".to_owned(), reason: "x".repeat(9000) });
+        let FromChild::Failed(Failure::Spec { path, reason }) = parent.receive().unwrap() else { panic!() };
+        assert!(path == "root.path" && reason.starts_with("xx"));
         drop(child);
         assert!(matches!(parent.receive().unwrap(), FromChild::Gone));
         parent.start().unwrap();

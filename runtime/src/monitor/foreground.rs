@@ -24,6 +24,7 @@ use super::protocol::CreateFlags;
 use super::removal;
 use super::stdio::{Direction, End, Relay};
 use super::streams::{self, Ours};
+use crate::cgroup::Rootless;
 use crate::container::{self, Console, CreateRequest, Created, Gate, Id};
 use crate::error::Error;
 use crate::network;
@@ -131,6 +132,7 @@ fn create_and_follow(
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: false,
+        rootless: Rootless::No,
     })?;
     let clamped = std::mem::take(&mut created.clamped);
     let flags = CreateFlags { terminal, stdin: interactive, stdin_once: true, bound: false };

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::container::settings::write_id_map;
+use crate::container::write_id_map;
 use crate::error::{Error, Result};
 use crate::process::{self, Signal};
 use crate::spec::plan::IdMap;
