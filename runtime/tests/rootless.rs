@@ -621,6 +621,15 @@ fn mounts_that_belong_together_are_bound_together() {
     );
     user.run().failed(1, "by rbind");
     user.bundle.assert_nothing_left();
+    // A place in the root is what the mounts before it made of it.
+    let mut user =
+        Ordinary::new(&["sh", "-c", "cat /root/passwd; (echo > /root/passwd) 2>/dev/null || echo kept"]);
+    fs::write(user.bundle.path().join("passwd"), "bound\n").unwrap();
+    let (file, inside) = (user.bundle.path().join("passwd"), user.bundle.rootfs().join("etc"));
+    let mount = |source, destination: &str, options: serde_json::Value| json!({ "destination": destination, "type": "bind", "source": source, "options": options });
+    user.set("/mounts/-", mount(file, "/etc/passwd", json!(["bind"])));
+    user.set("/mounts/-", mount(inside, "/root", json!(["rbind", "rro"])));
+    assert_eq!(user.run().succeeded().out, "bound\nkept\n");
 }
 
 #[test]
