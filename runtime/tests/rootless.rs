@@ -93,6 +93,28 @@ fn a_terminal_is_the_users() {
 }
 
 #[test]
+fn a_terminal_of_somebody_else_is_copied_as_well() {
+    // As after su: the user has it, and may not open it anew.
+    let user = Ordinary::new(&["sleep", "1000"]);
+    user.start();
+    let program = user.program();
+    let state = user.bundle.state_root();
+    let line = format!(
+        "setpriv --reuid {USER} --regid {USER} --clear-groups {} --root {} exec -t {} sh -c 'tty; exit 5'",
+        program.display(),
+        state.display(),
+        user.id()
+    );
+    let mut command = Command::new("timeout");
+    let done =
+        command.args(["20", "script", "-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let done = Done::from(done);
+    assert_eq!(done.code, 5, "{done:?}");
+    assert!(done.out.contains("/dev/pts/0"), "{done:?}");
+    user.delete();
+}
+
+#[test]
 fn devices_are_the_hosts_and_no_others() {
     let mut user = Ordinary::new(&["true"]);
     let devices = "null zero full random urandom tty";
