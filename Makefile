@@ -30,7 +30,7 @@ packages:
 
 # Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image, and engines.
 test-packages:
-	@tests/scripts/packages.sh --optional debootstrap default-jdk-headless docker.io podman containerd
+	@tests/scripts/packages.sh --optional debootstrap default-jdk-headless docker.io podman containerd uidmap
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah containerd

@@ -102,6 +102,17 @@ pub enum Error {
         /// The state it is in.
         status: Status,
     },
+    /// The verb works by the container's cgroup, and it has none.
+    #[error(
+        "{verb}: container {id:?} has no cgroup, as its user may make none; have one delegated to him, and name it in \
+         linux.cgroupsPath"
+    )]
+    NoCgroup {
+        /// The container.
+        id: String,
+        /// What was asked.
+        verb: &'static str,
+    },
     /// A step inside the container failed.
     #[error(transparent)]
     Step(#[from] StepFailure),
@@ -186,7 +197,7 @@ impl Error {
             Error::ContainerId { .. } | Error::Spec { .. } | Error::Argument { .. } => Kind::InvalidSpec,
             Error::SpecFile { source, .. } if *source == Errno::NOENT => Kind::NotFound,
             Error::SpecFile { .. } | Error::Record { .. } => Kind::Io,
-            Error::Unsupported { .. } => Kind::Unsupported,
+            Error::Unsupported { .. } | Error::NoCgroup { .. } => Kind::Unsupported,
             Error::State { .. } => Kind::InvalidState,
             Error::Step(_) | Error::Hook(_) | Error::Vanished { .. } => Kind::Machine,
             Error::CommandNotFound { .. } => Kind::CommandNotFound,

@@ -386,13 +386,24 @@ fn mounts_reach_a_shared_host_only_where_asked() {
 
 #[test]
 fn ids_outside_the_map_cannot_be_used() {
-    for user in [json!({ "uid": 65_536, "gid": 0 }), json!({ "uid": 0, "gid": 70_000 })] {
+    for (user, words) in [
+        (json!({ "uid": 65_536, "gid": 0 }), "process.user.uid: 65536 is not mapped by linux.uidMappings"),
+        (json!({ "uid": 0, "gid": 70_000 }), "process.user.gid: 70000 is not mapped by linux.gidMappings"),
+        (
+            json!({ "uid": 1, "gid": 1, "additionalGids": [99_999] }),
+            "process.user.additionalGids[0]: 99999 is not",
+        ),
+    ] {
         let mut bundle = in_user_namespace(&["true"]);
         bundle.set("/process/user", user);
-        bundle.run().failed(1, "EINVAL");
+        bundle.run().failed(1, words);
         bundle.assert_nothing_left();
     }
-    let mut bundle = in_user_namespace(&["true"]);
-    bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000, "additionalGids": [99_999] }));
-    bundle.run().failed(1, "cannot set groups [99999]: EINVAL");
+    // The kernel refuses them to whoever joins.
+    let bundle = in_user_namespace(&["sleep", "1000"]);
+    bundle.start();
+    bundle
+        .verb(&["exec", "--user", "70000", &bundle.id, "true"])
+        .failed(255, "cannot set user 70000: EINVAL");
+    bundle.verb(&["exec", "--additional-gids", "99999", &bundle.id, "true"]).failed(255, "EINVAL");
 }

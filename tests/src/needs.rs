@@ -20,6 +20,7 @@ const PEERS: &[&str] = &[
     "gcc",
     "javac",
     "kubelet",
+    "newuidmap",
     "podman",
     "runc",
     "skopeo",

@@ -16,6 +16,8 @@ pub struct Cgroup {
     path: CgroupPath,
     places: Vec<Place>,
     unified: bool,
+    /// Hierarchies are missing because its user may make nothing there.
+    is_partial: bool,
 }
 
 /// The cgroup's folder in one hierarchy.
@@ -25,8 +27,9 @@ pub(super) struct Place {
     pub(super) folder: PathBuf,
 }
 
-/// Descriptors through which a new process gets into a cgroup; made before the clone, used in the child.
-#[derive(Debug)]
+/// Descriptors through which a new process gets into a cgroup; made before the clone, used in the child. Without any it stays
+/// in its creator's.
+#[derive(Debug, Default)]
 pub struct Entrance {
     tasks: Vec<OwnedFd>,
     version2: Option<OwnedFd>,
@@ -46,7 +49,20 @@ impl Cgroup {
     ///
     /// Folders that exist already are used if no process is in them. On failure, what was created here is removed.
     pub fn create(hierarchies: &Hierarchies, path: &CgroupPath) -> Result<Cgroup, Error> {
-        let cgroup = Cgroup::at(hierarchies, path);
+        Cgroup::at(hierarchies, path).make()
+    }
+
+    /// As [`Cgroup::create`], in those hierarchies where this user may: in none, perhaps ([`Cgroup::is_nowhere`]).
+    pub fn create_where_allowed(hierarchies: &Hierarchies, path: &CgroupPath) -> Result<Cgroup, Error> {
+        let mut cgroup = Cgroup::at(hierarchies, path);
+        let all = cgroup.places.len();
+        cgroup.places.retain(|place| place.is_allowed(path));
+        cgroup.is_partial = cgroup.places.len() < all;
+        cgroup.make()
+    }
+
+    fn make(self) -> Result<Cgroup, Error> {
+        let (cgroup, path) = (&self, &self.path);
         let mut created = Vec::with_capacity(cgroup.places.len());
         let made = cgroup.places.iter().try_for_each(|place| place.create(path, &mut created));
         // Only one that was there before, or is below such a one, can be.
@@ -63,7 +79,12 @@ impl Cgroup {
             }
             return Err(error);
         }
-        Ok(cgroup)
+        Ok(self)
+    }
+
+    /// Is there no folder of it at all?
+    pub fn is_nowhere(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// A cgroup that many processes share, made where it is missing.
@@ -115,6 +136,7 @@ impl Cgroup {
             path: path.clone(),
             places: hierarchies.all().iter().map(place).collect(),
             unified: hierarchies.is_unified(),
+            is_partial: false,
         }
     }
 
@@ -135,6 +157,10 @@ impl Cgroup {
 
     pub(super) fn places(&self) -> &[Place] {
         &self.places
+    }
+
+    pub(super) fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// Opens what a child needs to enter. The descriptors are close-on-exec.
@@ -222,6 +248,26 @@ impl Cgroup {
 }
 
 impl Place {
+    /// May this user make the folder, or use the one that is there?
+    fn is_allowed(&self, path: &CgroupPath) -> bool {
+        let mount = std::iter::once("");
+        let levels: Vec<&str> = mount.chain(path.levels()).collect();
+        for level in levels.into_iter().rev() {
+            let folder = self.hierarchy.mount().join(level);
+            let rights = fs::Access::WRITE_OK | fs::Access::EXEC_OK;
+            match fs::accessat(CWD, &folder, rights, AtFlags::EACCESS) {
+                Err(Errno::NOENT) => {}
+                // Into a cgroup of v2 comes only who may write this file of the one that both are in.
+                Ok(()) if *self.hierarchy.kind() == Kind::V2 => {
+                    let entrance = folder.join("cgroup.procs");
+                    return fs::accessat(CWD, entrance, fs::Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+                }
+                answer => return answer.is_ok(),
+            }
+        }
+        false
+    }
+
     /// Makes the folder ready for processes; adds it to `created` if it was not there.
     fn create<'a>(&'a self, path: &CgroupPath, created: &mut Vec<&'a Path>) -> Result<(), Error> {
         let failed = |source| Error::Folder { operation: "create", path: self.folder.clone(), source };

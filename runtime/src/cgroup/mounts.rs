@@ -68,6 +68,15 @@ impl Hierarchies {
         &self.all
     }
 
+    /// Those that have controllers: beside v1 an empty v2 hierarchy is only an easier way to kill, and one that an ordinary
+    /// user is not let into, whatever is delegated to him, unless he is in the delegated part himself.
+    pub fn with_controllers(mut self) -> Hierarchies {
+        if !self.is_unified() {
+            self.all.retain(|hierarchy| hierarchy.kind != Kind::V2);
+        }
+        self
+    }
+
     /// True where version 2 is the only one, and so carries every controller.
     pub fn is_unified(&self) -> bool {
         self.all.iter().all(|hierarchy| hierarchy.kind == Kind::V2)

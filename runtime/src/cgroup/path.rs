@@ -31,6 +31,13 @@ impl CgroupPath {
         }
     }
 
+    /// Beside the cgroup of this process, on a machine with v2 alone: what a user is delegated has his own processes further
+    /// down, and in a cgroup with processes nothing can be limited. `None` where that cannot be told.
+    pub fn beside_own(id: &str) -> Option<CgroupPath> {
+        let list = super::mounts::read_whole("/proc/self/cgroup").ok()?;
+        beside(std::str::from_utf8(&list).ok()?, id)
+    }
+
     /// Checks and normalises a path.
     pub fn parse(path: &str) -> Result<CgroupPath, Error> {
         if path.len() > LONGEST {
@@ -77,6 +84,12 @@ impl fmt::Display for CgroupPath {
     }
 }
 
+fn beside(own: &str, id: &str) -> Option<CgroupPath> {
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (parent, _) = own.rsplit_once('/')?;
+    CgroupPath::parse(&format!("{parent}/{id}")).ok()
+}
+
 fn refused(given: &str, reason: &'static str) -> Error {
     Error::Path { given: given.chars().take(80).collect(), reason }
 }
@@ -112,6 +125,17 @@ mod tests {
         {
             assert!(CgroupPath::parse(given).is_err(), "{given:?}");
         }
+    }
+
+    #[test]
+    fn an_ordinary_users_is_beside_his_own() {
+        let of = |list: &str| beside(list, "c").map(|path| path.as_str().to_owned());
+        let session = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/a.scope\n";
+        assert_eq!(of(session).unwrap(), "/user.slice/user-1000.slice/user@1000.service/app.slice/c");
+        assert_eq!(of("1:name=systemd:/x\n0::/a\n").unwrap(), "/c");
+        assert_eq!(of("0::/\n").unwrap(), "/c");
+        assert_eq!(of("0::/../../a\n"), None);
+        assert_eq!(of("1:cpu:/a\n"), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Cgroup {
     ) -> Result<Entrance, Error> {
         // Mostly all are there, so none is looked for first.
         match Cgroup::at(hierarchies, path).entrance_below(choices) {
-            Err(Error::Folder { source: Errno::NOENT, .. }) => {
+            Err(error) if error.errno() == Some(Errno::NOENT) => {
                 Cgroup::open(hierarchies, path).entrance_below(choices)
             }
             opened => opened,
@@ -72,7 +72,7 @@ impl Cgroup {
             choice.map_or_else(|| place.folder.clone(), |choice| place.folder.join(&choice.path))
         })
         .map_err(|error| match error {
-            Error::Folder { path, source, .. } => Error::Below { path, source },
+            Error::Folder { path, source, .. } if !choices.is_empty() => Error::Below { path, source },
             other => other,
         })
     }

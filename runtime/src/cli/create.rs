@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use runtime::container::{self, Console, CreateRequest, Gate, Id, Stdio};
 
+use super::Context;
 use super::log::Log;
 
 /// Options that create and run share.
@@ -44,17 +45,12 @@ pub struct Arguments {
 
 impl Setup {
     /// The request, with what the verb decides left at its default.
-    pub fn request(
-        &self,
-        state_root: PathBuf,
-        console: Console,
-        gate: Gate,
-    ) -> anyhow::Result<CreateRequest> {
+    pub fn request(&self, context: &Context, console: Console, gate: Gate) -> anyhow::Result<CreateRequest> {
         super::run::check_preserved(self.preserve_fds)?;
         Ok(CreateRequest {
             id: self.id.clone(),
             bundle: self.bundle.clone(),
-            state_root,
+            state_root: context.state_root.clone(),
             stdio: Stdio::Inherit,
             rootfs: None,
             console,
@@ -66,13 +62,14 @@ impl Setup {
             gate,
             dies_with_creator: false,
             as_sibling: false,
+            rootless: context.rootless,
         })
     }
 }
 
-pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
+pub fn run(arguments: &Arguments, context: &Context, log: &Log) -> anyhow::Result<u8> {
     let console = arguments.setup.console_socket.clone().map_or(Console::Absent, Console::Socket);
-    let created = container::create(arguments.setup.request(state_root, console, Gate::Shared)?)?;
+    let created = container::create(arguments.setup.request(context, console, Gate::Shared)?)?;
     log.created(&created);
     Ok(0)
 }

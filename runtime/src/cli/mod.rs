@@ -16,6 +16,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod state_root;
 mod terminal;
 mod update;
 
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use runtime::cgroup::Rootless;
 use runtime::container::Id;
 use runtime::features::SPEC_VERSIONS;
 use runtime::security::own_executable::Protection;
@@ -51,7 +53,8 @@ struct CommandLine {
 /// Options before the verb.
 #[derive(Debug, Args)]
 struct Global {
-    /// Folder of the containers' state (default: $HULL_STATE/oci or /run/hull/oci)
+    /// Folder of the containers' state (default: $HULL_STATE/oci, for an ordinary user $XDG_RUNTIME_DIR/roci, else
+    /// /run/hull/oci)
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// File to write errors to, as well as to standard error
@@ -66,6 +69,18 @@ struct Global {
     /// Let systemd manage cgroups (refused: not supported)
     #[arg(long)]
     systemd_cgroup: bool,
+    /// Whether containers may go without a cgroup where this user may make none: auto is for all but the machine's root
+    #[arg(long, value_name = "BOOL", default_value = "auto", value_parser = rootless)]
+    rootless: Rootless,
+}
+
+/// What verbs that make containers need of the options before the verb.
+#[derive(Debug)]
+pub struct Context {
+    /// Folder of the containers' records.
+    pub state_root: PathBuf,
+    /// `--rootless`.
+    pub rootless: Rootless,
 }
 
 // Deferred: the options of nineteen verbs are 100 KB and a tenth of a short command's time, and one verb's are needed.
@@ -120,7 +135,7 @@ pub fn enters_containers(words: impl Iterator<Item = OsString>) -> bool {
     let mut words = words.map(|word| word.into_string());
     while let Some(Ok(word)) = words.next() {
         match word.as_str() {
-            "--root" | "--log" | "--log-format" => drop(words.next()),
+            "--root" | "--log" | "--log-format" | "--rootless" => drop(words.next()),
             option if option.starts_with('-') => {}
             verb => return !OUTSIDE.contains(&verb),
         }
@@ -185,25 +200,31 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         !line.global.systemd_cgroup,
         "--systemd-cgroup is not supported: cgroups are managed directly"
     );
-    let state_root = state_root(line.global.root.as_deref());
-    ::log::debug!("roci {} with state in {}", env!("CARGO_PKG_VERSION"), state_root.display());
+    // Not every verb looks at containers.
+    let state_root = || -> anyhow::Result<PathBuf> {
+        let root = state_root::find(line.global.root.as_deref())?;
+        ::log::debug!("roci {} with state in {}", env!("CARGO_PKG_VERSION"), root.display());
+        Ok(root)
+    };
+    let context =
+        || Ok::<_, anyhow::Error>(Context { state_root: state_root()?, rootless: line.global.rootless });
     match &line.verb {
-        Some(Verb::Create(arguments)) => create::run(arguments, state_root, log),
-        Some(Verb::Start(arguments)) => start::run(arguments, &state_root),
-        Some(Verb::Run(arguments)) => run::run(arguments, state_root, log),
-        Some(Verb::State(arguments)) => state::run(arguments, &state_root),
-        Some(Verb::Kill(arguments)) => kill::run(arguments, &state_root),
-        Some(Verb::Delete(arguments)) => delete::run(arguments, &state_root, log),
-        Some(Verb::Exec(arguments)) => exec::run(arguments, &state_root, log),
-        Some(Verb::Pause(arguments)) => pause::pause(arguments, &state_root),
-        Some(Verb::Resume(arguments)) => pause::resume(arguments, &state_root),
-        Some(Verb::Ps(arguments)) => ps::run(arguments, &state_root),
-        Some(Verb::List(arguments)) => list::run(arguments, line.global.root.is_some(), &state_root, log),
-        Some(Verb::Update(arguments)) => update::run(arguments, &state_root, log),
-        Some(Verb::Events(arguments)) => events::run(arguments, &state_root),
+        Some(Verb::Create(arguments)) => create::run(arguments, &context()?, log),
+        Some(Verb::Start(arguments)) => start::run(arguments, &state_root()?),
+        Some(Verb::Run(arguments)) => run::run(arguments, &context()?, log),
+        Some(Verb::State(arguments)) => state::run(arguments, &state_root()?),
+        Some(Verb::Kill(arguments)) => kill::run(arguments, &state_root()?),
+        Some(Verb::Delete(arguments)) => delete::run(arguments, &state_root()?, log),
+        Some(Verb::Exec(arguments)) => exec::run(arguments, &state_root()?, log),
+        Some(Verb::Pause(arguments)) => pause::pause(arguments, &state_root()?),
+        Some(Verb::Resume(arguments)) => pause::resume(arguments, &state_root()?),
+        Some(Verb::Ps(arguments)) => ps::run(arguments, &state_root()?),
+        Some(Verb::List(arguments)) => list::run(arguments, line.global.root.is_some(), &state_root()?, log),
+        Some(Verb::Update(arguments)) => update::run(arguments, &state_root()?, log),
+        Some(Verb::Events(arguments)) => events::run(arguments, &state_root()?),
         Some(Verb::Spec(arguments)) => spec::run(arguments),
         Some(Verb::Features(_)) => features::run(),
-        Some(Verb::Monitor(arguments)) => Ok(monitor::run(arguments, state_root, log)),
+        Some(Verb::Monitor(arguments)) => Ok(monitor::run(arguments, state_root()?, log)),
         Some(Verb::Other(words)) => {
             let verb = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
             if REFUSED.contains(&&*verb) {
@@ -229,13 +250,13 @@ fn tell_own_executable(protection: Option<Protection>) {
     }
 }
 
-fn state_root(given: Option<&std::path::Path>) -> PathBuf {
-    match given {
-        Some(root) => std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
-        None => std::env::var_os("HULL_STATE")
-            .filter(|state| !state.is_empty())
-            .map_or_else(|| PathBuf::from("/run/hull"), PathBuf::from)
-            .join("oci"),
+/// `--rootless` as clap reads it: what runc takes for a truth value, or `auto`.
+fn rootless(text: &str) -> Result<Rootless, String> {
+    match text {
+        "" | "auto" => Ok(Rootless::Auto),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless::Yes),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless::No),
+        _ => Err("it is true, false or auto".to_owned()),
     }
 }
 
@@ -257,7 +278,13 @@ mod tests {
     #[test]
     fn only_what_stays_outside_goes_without_protection() {
         let enters = |line: &str| enters_containers(line.split(' ').map(OsString::from));
-        for line in ["state x", "--root /r delete x", "--root=/r --debug start run", "--log exec kill x 9"] {
+        for line in [
+            "state x",
+            "--root /r delete x",
+            "--root=/r --debug start run",
+            "--log exec kill x 9",
+            "--rootless true ps x",
+        ] {
             assert!(!enters(line), "{line}");
         }
         for line in

@@ -1,7 +1,6 @@
 //! `roci run`: create, start, and unless detached wait, passing signals on.
 
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
-use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -32,13 +31,13 @@ pub struct Arguments {
     die_with: Option<u32>,
 }
 
-pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
+pub fn run(arguments: &Arguments, context: &super::Context, log: &Log) -> anyhow::Result<u8> {
     let console = match &arguments.setup.console_socket {
         Some(socket) => Console::Socket(socket.clone()),
         None if arguments.detach => Console::Absent,
         None => Console::Returned,
     };
-    let mut request = arguments.setup.request(state_root, console, Gate::Held)?;
+    let mut request = arguments.setup.request(context, console, Gate::Held)?;
     if let Some(number) = arguments.rootfs_fd {
         let rootfs = runtime::sys::fd::take_inherited(number)
             .with_context(|| format!("--rootfs-fd {number}: not an open descriptor"))?;

@@ -8,14 +8,15 @@ use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
 use crate::error::{Error, Result};
 use crate::fault::{self, Defence};
 
-/// The cgroup of a container whose first process lives: nobody else gets into it meanwhile.
-pub(super) fn of_living(record: &Record) -> Result<Cgroup> {
+/// The cgroup of a container whose first process lives: nobody else gets into it meanwhile. None where its user may make
+/// none.
+pub(super) fn of_living(record: &Record) -> Result<Option<Cgroup>> {
     at_path(record)
 }
 
-/// The cgroup of a container that may have ended; `None` if its path is another's by now.
+/// The cgroup of a container that may have ended; `None` if it has none, or its path is another's by now.
 pub(super) fn if_own(id: &Id, record: &Record) -> Result<Option<Cgroup>> {
-    let cgroup = at_path(record)?;
+    let Some(cgroup) = at_path(record)? else { return Ok(None) };
     let own = match cgroup.owner() {
         Some(owner) => owner == mark(id, record),
         // One of ours that was made anew, by somebody who leaves no mark, has none.
@@ -40,11 +41,15 @@ pub(super) fn in_state(
     let record = folder.read()?;
     let status = observe(&folder, record.as_ref())?.status;
     match record {
-        Some(record) if allowed(status) => of_living(&record),
+        Some(record) if allowed(status) => match of_living(&record)? {
+            Some(cgroup) => Ok(cgroup),
+            None => Err(Error::NoCgroup { id: id.to_string(), verb }),
+        },
         _ => Err(Error::State { id: id.to_string(), verb, status }),
     }
 }
 
-fn at_path(record: &Record) -> Result<Cgroup> {
-    Ok(Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?))
+fn at_path(record: &Record) -> Result<Option<Cgroup>> {
+    let Some(path) = &record.cgroup else { return Ok(None) };
+    Ok(Some(Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(path)?)))
 }

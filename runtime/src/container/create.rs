@@ -15,11 +15,12 @@ use super::listener::Agent;
 use super::prepare::{Filter, Machine, Prepared};
 use super::record::{Folder, Record};
 use super::request::{CreateRequest, Gate};
-use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
+use super::settings::{set_oom_score_adj, write_pid_file};
 use super::start::run_poststart;
-use super::{Id, State, Status};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, check_resources};
-use crate::error::{Error, Result};
+use super::user_namespace::{Traceable, write_maps, write_maps_as_user};
+use super::{Id, State, Status, rootless};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, Rootless, check_resources};
+use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::hooks::{self, Defaults, HookFailure, Point};
 use crate::init::{
@@ -146,7 +147,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
     let built = fault::point(3).and_then(|()| {
-        let mut record = Record::new(bundle, &plan, checked.cgroup_path.as_str().to_owned())?;
+        let mut record = Record::new(bundle, &plan, &checked.cgroup_path)?;
         let annotations = spec.annotations().iter().flatten();
         record.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
         build(&mut made, &plan, request, checked, record)
@@ -187,7 +188,10 @@ struct Checked {
     cgroup_path: CgroupPath,
     hierarchies: Hierarchies,
     pidfd_socket: Option<OwnedFd>,
-    sources: Sources,
+    /// Not there where only the child has the rights to open them.
+    sources: Option<Sources>,
+    /// See [`Machine::caller_is_root`].
+    creator_is_root: bool,
 }
 
 impl Checked {
@@ -206,16 +210,33 @@ impl Checked {
         plan.resources.as_ref().map_or(Ok(()), check_resources)?;
         examine_devices(&plan.net_devices)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
-        let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
+        let creator_is_root = machine.caller_is_root();
+        if !creator_is_root {
+            rootless::check(plan)?;
+        }
         let prepared = Prepared::new(&plan.process, Filter::compile(plan.seccomp.as_ref())?, &machine)?;
+        let asked = plan.cgroups_path.as_deref().and_then(Path::to_str);
+        let (mut hierarchies, id) = (Hierarchies::discover()?, request.id.as_str());
+        let mut cgroup_path = CgroupPath::new(asked, id)?;
+        let mut sources = None;
+        if creator_is_root {
+            sources = Sources::open(plan, request.rootfs.take())?;
+        } else {
+            rootless::check_filter(prepared.filter.as_ref())?;
+            hierarchies = hierarchies.with_controllers();
+            if asked.is_none() && hierarchies.is_unified() {
+                cgroup_path = CgroupPath::beside_own(id).unwrap_or(cgroup_path);
+            }
+        }
         Ok(Checked {
             agent: Agent::open(plan.seccomp.as_ref(), prepared.filter.as_ref())?,
             prepared,
             console: Receiver::open(&request.console, plan.process.terminal)?,
-            cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
-            hierarchies: Hierarchies::discover()?,
+            cgroup_path,
+            hierarchies,
             pidfd_socket: request.pidfd_socket.as_deref().map(connect).transpose()?,
-            sources: Sources::open(plan, request.rootfs.take())?,
+            sources,
+            creator_is_root,
             joined,
         })
     }
@@ -256,14 +277,23 @@ fn build(
     checked: Checked,
     mut record: Record,
 ) -> Result<Built> {
-    let Checked { joined, agent, prepared, console, cgroup_path, hierarchies, pidfd_socket, sources } =
-        checked;
+    let Checked { joined, agent, prepared, console, cgroup_path, hierarchies, pidfd_socket, .. } = checked;
     let mut clamped = prepared.clamped;
     clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
     folder.write(&record)?;
     fault::point(4)?;
-    let cgroup = made.cgroup.insert(Cgroup::create(&hierarchies, &cgroup_path)?);
+    let cgroup = made.cgroup.insert(make_cgroup(&hierarchies, &cgroup_path, plan, request.rootless)?);
+    if cgroup.is_nowhere() {
+        record.cgroup = None;
+        folder.write(&record)?;
+        if record.shares_pids {
+            clamped.push(
+                "the container has neither a cgroup nor a PID namespace of its own: nobody finds what it leaves behind"
+                    .to_owned(),
+            );
+        }
+    }
     record.cgroup_marked = cgroup.mark(&cgroup::mark(&request.id, &record));
     log::debug!("made cgroup {}", cgroup_path.as_str());
     fault::point(5)?;
@@ -286,8 +316,9 @@ fn build(
             dies_with_parent: request.dies_with_creator,
             start_hooks: start_hooks(plan, &state),
         },
-        sources,
+        sources: checked.sources,
         joined: &joined,
+        creator_is_root: checked.creator_is_root,
         create_later,
         entrance: &entrance,
         cgroups: CgroupView::of(&hierarchies, cgroup),
@@ -300,20 +331,32 @@ fn build(
     fault::point(6)?;
     // Before the child exists: a device rule takes effect write by write, and between two of them the child could not
     // make its devices.
-    let notices = cgroup.apply(plan.resources.as_ref())?;
+    let notices = cgroup.apply_with(plan.resources.as_ref(), request.rootless)?;
     clamped.extend(notices.iter().map(ToString::to_string));
     let kinship = Kinship::of(request.as_sibling);
     log::debug!(
         "set its limits; creating its first process, with new namespaces: {:?}",
         plan.namespaces.create
     );
-    let launched = clone_child(plan, &joined, kinship, flags, entrance.clone_target(), &mut child)?;
+    let mut launched = clone_child(plan, &joined, kinship, flags, entrance.clone_target(), &mut child)?;
     log::debug!("created process {}", launched.pid);
     // Our copies of the container's descriptors would keep its pipes open.
     drop(child);
     fault::point(10)?;
+    let creates_user = flags.contains(CloneFlags::CLONE_NEWUSER);
+    match (creates_user, checked.creator_is_root) {
+        (true, true) => write_maps(launched.pid, &plan.uid_mappings, &plan.gid_mappings)?,
+        (true, false) => write_maps_as_user(launched.pid, &plan.uid_mappings, &plan.gid_mappings)?,
+        (false, _) if plan.namespaces.has(CloneFlags::CLONE_NEWUSER) => launched.wait_born()?,
+        (false, _) => {}
+    }
+    // Before the child goes on and is closed to an ordinary user.
     if let Some(wanted) = plan.process.oom_score_adj {
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);
+    }
+    if creates_user {
+        log::debug!("wrote the id maps of process {}", launched.pid);
+        launched.ids_mapped()?;
     }
     fault::point(11)?;
     if plan.hooks.see_root() || agent.is_some() || !plan.net_devices.is_empty() {
@@ -426,22 +469,40 @@ fn clone_child(
     let new_user = flags.contains(CloneFlags::CLONE_NEWUSER);
     // A process in a new user namespace has no right to join namespaces of the host's: it is born in them.
     let visit = if new_user { Some(Visit::enter(joined)?) } else { None };
-    let children = joined.get(CloneFlags::CLONE_NEWPID).map(ChildrenIn::pid_namespace).transpose()?;
+    let pids = joined.get(CloneFlags::CLONE_NEWPID).filter(|_| !child.joins_pids());
+    let children = pids.map(ChildrenIn::pid_namespace).transpose()?;
     let makes_time = plan.namespaces.create.contains(NEW_TIME);
     let time = makes_time.then(|| ChildrenInNewTime::new(&plan.time_offsets)).transpose()?;
-    let mut launched = launch(kinship, flags, cgroup, child)?;
+    let traceable = (new_user && !child.creator_is_root).then(Traceable::new).transpose()?;
+    let launched = launch(kinship, flags, cgroup, child)?;
+    drop(traceable);
     drop(time);
     drop(children);
     drop(visit);
-    if new_user {
-        write_id_map(launched.pid, "uid_map", &plan.uid_mappings)?;
-        write_id_map(launched.pid, "gid_map", &plan.gid_mappings)?;
-        log::debug!("wrote the id maps of process {}", launched.pid);
-        launched.ids_mapped()?;
-    } else if plan.namespaces.has(CloneFlags::CLONE_NEWUSER) {
-        launched.wait_born()?;
-    }
     Ok(launched)
+}
+
+/// The container's cgroup. Who may make none and asks for none goes without, as with runc.
+fn make_cgroup(
+    hierarchies: &Hierarchies,
+    path: &CgroupPath,
+    plan: &Plan,
+    rootless: Rootless,
+) -> Result<Cgroup> {
+    match Cgroup::create(hierarchies, path) {
+        Err(error) if error.kind() == Kind::PermissionDenied && rootless.applies() => {
+            if plan.cgroups_path.is_none() {
+                return Ok(Cgroup::create_where_allowed(hierarchies, path)?);
+            }
+            Err(Error::Spec {
+                path: "linux.cgroupsPath".to_owned(),
+                reason: format!(
+                    "{error} (permission denied): have its parent delegated, or leave the field out"
+                ),
+            })
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Is the running kernel this version or a later one? False for one that does not say.

@@ -11,6 +11,7 @@ use super::create::PATIENCE;
 use super::list::ids;
 use super::record::{Folder, Record, observe};
 use super::{Id, State, Status};
+use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::hooks::{self, Defaults, HookFailure, Point};
@@ -42,7 +43,8 @@ pub fn delete(state_root: &Path, id: &Id, force: bool) -> Result<Vec<HookFailure
     let mut failures = Vec::new();
     // No signal reaches into the freezer, so a paused container goes by its cgroup, which lets go of the dying.
     if let Some(record) = record.as_ref().filter(|_| observed.status == Status::Paused) {
-        failures.extend(cgroup::of_living(record).and_then(|cgroup| Ok(cgroup.kill()?)).err());
+        let kill = |cgroup: Option<Cgroup>| Ok(cgroup.map_or(Ok(()), |cgroup| cgroup.kill())?);
+        failures.extend(cgroup::of_living(record).and_then(kill).err());
     }
     if let Some(first) = &observed.process {
         failures.extend(end(first).err());
@@ -127,5 +129,9 @@ fn remove_cgroup(id: &Id, record: &Record) -> Result<()> {
     if record.pid > 0 && record.is_of_this_boot()? {
         cgroup.kill()?;
     }
-    Ok(cgroup.remove(PATIENCE)?)
+    match cgroup.remove(PATIENCE) {
+        // So it is somebody else's, and nobody made one for this container.
+        Err(error) if record.pid == 0 && error.kind() == Kind::PermissionDenied => Ok(()),
+        other => Ok(other?),
+    }
 }

@@ -14,7 +14,7 @@ use super::prepare::{Filter, Machine, Prepared};
 use super::record::{Folder, Record, observe};
 use super::request::{Console, Stdio};
 use super::settings::write_pid_file;
-use super::{Id, State, Status};
+use super::{Id, State, Status, rootless};
 use crate::cgroup::{Cgroup, CgroupPath, Entrance, Hierarchies, SubCgroup};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -117,13 +117,27 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
             none.insert((machine, Filter::compile(profile)?))
         }
     };
+    if !machine.caller_is_root() && observed.status == Status::Created {
+        // That process is still ours, and closed to everybody but root.
+        let what = "exec by an ordinary user in a container that is not started".to_owned();
+        return Err(Error::Unsupported { what });
+    }
     let prepared = Prepared::new(&plan, filter.clone(), machine)?;
+    if !machine.caller_is_root() {
+        rootless::check_filter(prepared.filter.as_ref())?;
+    }
     let agent = Agent::open(profile, prepared.filter.as_ref())?;
     let console = Receiver::open(&console, plan.terminal)?;
     let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
     let open_entrance = |choices: &[SubCgroup]| -> Result<Entrance> {
-        let cgroup = CgroupPath::parse(&record.cgroup)?;
-        Ok(Cgroup::entrance_of_existing(&Hierarchies::discover()?, &cgroup, choices)?)
+        match &record.cgroup {
+            Some(path) => {
+                let (hierarchies, path) = (Hierarchies::discover()?, CgroupPath::parse(path)?);
+                Ok(Cgroup::entrance_of_existing(&hierarchies, &path, choices)?)
+            }
+            None if choices.is_empty() => Ok(Entrance::default()),
+            None => Err(Error::NoCgroup { id: id.to_string(), verb: "exec --cgroup" }),
+        }
     };
     let chosen;
     let entrance = match (&request.cgroups[..], entrance) {
@@ -153,8 +167,9 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         entrance,
         keyring: keyring_name(id),
+        joins_pids: namespaces.contains(CloneFlags::CLONE_NEWPID) && !machine.caller_is_root(),
     };
-    let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
+    let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID) && !child.joins_pids;
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
     let launched = launch(Kinship::of(as_sibling), CloneFlags::empty(), entrance.clone_target(), &mut child)?;
     drop(children);

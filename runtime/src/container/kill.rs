@@ -29,6 +29,7 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
     fault::point(56)?;
     // The others would go on without the first, and nobody could reach them any more.
     let kills_others = signal == Signal::KILL && record.as_ref().is_some_and(|record| record.shares_pids);
+    let has_cgroup = record.as_ref().is_some_and(|record| record.cgroup.is_some());
     let cgroup = match &record {
         Some(record) if kills_others || target == Target::All => own_cgroup(id, record)?,
         _ => None,
@@ -49,14 +50,18 @@ pub fn kill(state_root: &Path, id: &Id, signal: Signal, target: Target) -> Resul
             }
             Ok(())
         }
-        (Target::First, _, Some(first)) if observed.status.can_kill() => {
+        // Without a cgroup the others are known only as those that end with the first.
+        (Target::All, None, Some(_)) if !has_cgroup && (signal != Signal::KILL || kills_others) => {
+            Err(Error::NoCgroup { id: id.to_string(), verb: "kill --all" })
+        }
+        (_, None, Some(first)) if observed.status.can_kill() && (target == Target::First || !has_cgroup) => {
             if !process::signal(first.as_fd(), signal)? {
                 return Err(refuse());
             }
             match &record {
                 // It cannot die in the freezer.
                 Some(record) if signal == Signal::KILL && observed.status == Status::Paused => {
-                    Ok(cgroup::of_living(record)?.thaw()?)
+                    Ok(cgroup::of_living(record)?.map_or(Ok(()), |cgroup| cgroup.thaw())?)
                 }
                 _ => Ok(()),
             }

@@ -15,6 +15,7 @@ use crate::spec::plan::ProcessPlan;
 pub(super) struct Machine {
     capabilities: MachineCapabilities,
     held: CapabilitySet,
+    caller_is_root: bool,
 }
 
 impl Machine {
@@ -22,6 +23,7 @@ impl Machine {
     /// no limit beyond ours.
     pub(super) fn read(user_namespace: bool) -> Result<Machine> {
         let own = MachineCapabilities::read()?;
+        let caller_is_root = own.permitted.contains(CapabilitySet::SYS_ADMIN);
         let held = own.permitted;
         let capabilities = if user_namespace {
             const ALL: u64 = (1 << 41) - 1;
@@ -31,7 +33,12 @@ impl Machine {
             own
         };
         let held = if user_namespace { held.difference(CapabilitySet::SYS_RESOURCE) } else { held };
-        Ok(Machine { capabilities, held })
+        Ok(Machine { capabilities, held, caller_is_root })
+    }
+
+    /// Has the caller root's rights in the user namespace that he is in, to mount and to join? An ordinary user has not.
+    pub(super) fn caller_is_root(&self) -> bool {
+        self.caller_is_root
     }
 }
 

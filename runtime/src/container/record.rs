@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{Id, Status};
-use crate::cgroup::is_frozen;
+use crate::cgroup::{CgroupPath, is_frozen};
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::process;
@@ -37,8 +37,9 @@ pub struct Record {
     pub bundle: PathBuf,
     /// Its root file system on the host.
     pub rootfs: PathBuf,
-    /// Its cgroup, as absolute path in every hierarchy.
-    pub cgroup: String,
+    /// Its cgroup, as absolute path in every hierarchy; none where its user may make none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
     /// Its creator has not finished: it runs hooks, or waits for somebody who answers the filter's calls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub half_made: bool,
@@ -212,13 +213,13 @@ impl Folder {
 
 impl Record {
     /// A record of a container that has no process yet.
-    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, cgroup: String) -> Result<Record> {
+    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, cgroup: &CgroupPath) -> Result<Record> {
         Ok(Record {
             version: VERSION,
             oci_version: plan.version.clone(),
             bundle,
             rootfs: plan.root.path.clone(),
-            cgroup,
+            cgroup: Some(cgroup.as_str().to_owned()),
             half_made: false,
             shares_pids: !plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
             cgroup_marked: false,
@@ -282,7 +283,7 @@ mod tests {
             oci_version: "1.2.0".to_owned(),
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
-            cgroup: "/hull/x".to_owned(),
+            cgroup: Some("/hull/x".to_owned()),
             half_made: false,
             shares_pids: false,
             cgroup_marked: false,
@@ -311,7 +312,7 @@ mod tests {
         assert_eq!(again.kind(), crate::error::Kind::Exists);
         assert!(folder.read().unwrap().is_none());
         folder.write(&record()).unwrap();
-        assert_eq!(folder.read().unwrap().unwrap().cgroup, "/hull/x");
+        assert_eq!(folder.read().unwrap().unwrap().cgroup.as_deref(), Some("/hull/x"));
         let _gate = folder.create_gate().unwrap();
         folder.remove().unwrap();
         assert_eq!(Folder::open(&state_root, &folder.id).unwrap_err().kind(), crate::error::Kind::NotFound);

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::Id;
+use crate::cgroup::Rootless;
 
 /// What to create.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct CreateRequest {
     pub dies_with_creator: bool,
     /// Make its first process a child of our parent, who waits for it, and not of ours: we are a worker that ends.
     pub as_sibling: bool,
+    /// Whether it goes without a cgroup where its user may make none.
+    pub rootless: Rootless,
 }
 
 /// The standard streams of the container's process.

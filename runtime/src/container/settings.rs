@@ -2,18 +2,9 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::LinuxIdMapping;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::error::{Error, Result};
-
-/// All lines in one write: the kernel takes a map once.
-pub(crate) fn write_id_map(pid: i32, name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {
-    let line = |mapping: &LinuxIdMapping| {
-        format!("{} {} {}\n", mapping.container_id(), mapping.host_id(), mapping.size())
-    };
-    write_file(&format!("/proc/{pid}/{name}"), &mappings.iter().map(line).collect::<String>())
-}
 
 /// Sets the preference of the out-of-memory killer. Lowering it takes a right that the machine may withhold: then
 /// it stays what it is, and the words to say so are returned.
@@ -28,7 +19,8 @@ pub(crate) fn set_oom_score_adj(pid: i32, wanted: i32) -> Result<Option<String>>
     }
 }
 
-fn write_file(path: &str, text: &str) -> Result<()> {
+/// Writes a file of the kernel's in one call.
+pub(super) fn write_file(path: &str, text: &str) -> Result<()> {
     let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(Error::system("open", path))?;
     rustix::io::write(&file, text.as_bytes()).map(drop).map_err(Error::system("write", path))

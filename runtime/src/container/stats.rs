@@ -18,6 +18,7 @@ pub fn processes(state_root: &Path, id: &Id) -> Result<Vec<i32>> {
     let record = folder.read()?;
     let status = observe(&folder, record.as_ref())?.status;
     match record.filter(|_| status != Status::Creating) {
+        Some(record) if record.cgroup.is_none() => Err(Error::NoCgroup { id: id.to_string(), verb: "ps" }),
         Some(record) => Ok(cgroup::if_own(id, &record)?.map_or(Ok(Vec::new()), |own| own.processes())?),
         None => Err(Error::State { id: id.to_string(), verb: "ps", status }),
     }
@@ -51,7 +52,8 @@ impl Watched {
         let (Some(record), Some(first)) = (record, observed.process) else {
             return Err(Error::State { id: id.to_string(), verb: "events", status: observed.status });
         };
-        let cgroup = cgroup::of_living(&record)?;
+        let missing = Error::NoCgroup { id: id.to_string(), verb: "events" };
+        let cgroup = cgroup::of_living(&record)?.ok_or(missing)?;
         Ok(Watched { first, oom: cgroup.watch_oom()?, cgroup })
     }
 

@@ -10,18 +10,19 @@ use nix::sched::CloneFlags;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::credentials::forbid_tracing;
+use super::credentials::{forbid_tracing, set_groups};
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
 use super::protocol::{ChildEnd, Failure};
 use super::{Step, StepFailure, scheduling, sysctl, terminal};
 use crate::cgroup::Entrance;
 use crate::container::{State, Status};
+use crate::error::Error;
 use crate::fault::{self, Defence};
 use crate::hooks::{self, Defaults, Point};
 use crate::namespaces::{self, Opened, from_nix};
 use crate::network::bring_up_loopback;
-use crate::rootfs::{self, CgroupView, Creator, HostNull, Mounted, Root, Sources};
+use crate::rootfs::{self, CgroupView, Creator, HostNull, Mounted, Places, Root, Sources};
 use crate::spec::plan::{DevicePlan, Plan};
 use crate::sys::clone::{Cloned, clone3, exit_now};
 
@@ -32,8 +33,11 @@ pub struct ContainerChild<'a> {
     pub plan: &'a Plan,
     /// The command's process.
     pub process: PreparedProcess<'a>,
-    /// The root as a detached mount, and what is known of the binds.
-    pub sources: Sources,
+    /// The root as a detached mount, and what is known of the binds. Without it the child opens all itself, as it alone has
+    /// the rights.
+    pub sources: Option<Sources>,
+    /// The creator has root's rights in its user namespace. Where not, the child has them in its own alone.
+    pub creator_is_root: bool,
     /// Namespaces that the child joins itself.
     pub joined: &'a Opened,
     /// Namespaces to create by the child: those that clone could not.
@@ -61,7 +65,12 @@ impl Child for ContainerChild<'_> {
         enter_cgroups(self.entrance)?;
         scheduling::run_anywhere();
         scheduling::tell_processors(channel);
-        self.enter_namespaces(channel)?;
+        let mut opened = self.sources.take().map(|sources| (sources, None));
+        self.enter_namespaces(channel, &mut opened)?;
+        let (sources, places) = match opened {
+            Some(opened) => opened,
+            None => self.open_sources()?,
+        };
         channel.debug(format_args!("child process in init(): in its namespaces, setting up the root"));
         self.lead_session()?;
         let labels = self.process.open_labels()?;
@@ -77,15 +86,21 @@ impl Child for ContainerChild<'_> {
         let null = self.host_null()?;
         // Hooks look for the root where config.json says it is.
         let place = self.plan.hooks.see_root().then_some(&*self.plan.root.path);
-        let handle = self.sources.root.as_fd();
+        let handle = sources.root.as_fd();
         let has_own_mounts = self.plan.namespaces.has(CloneFlags::CLONE_NEWNS);
         let root = match has_own_mounts {
             true => Root::attach(handle, &self.plan.root, place)?,
             false => Root::detached(handle, &self.plan.root),
         };
         fault::child(31)?;
-        let (mounts, directories) = (&self.plan.mounts, &self.sources.directories);
-        let mut mounted = rootfs::mount_all(&root, mounts, directories, &self.cgroups, channel)?;
+        let (plan, directories) = (self.plan, &sources.directories);
+        let mut mounted = match &places {
+            None => rootfs::mount_all(&root, &plan.mounts, directories, &self.cgroups, channel)?,
+            Some(places) => {
+                let ourselves = OwnCreator { plan, places, channel };
+                rootfs::mount_all(&root, &plan.mounts, directories, &self.cgroups, &ourselves)?
+            }
+        };
         fault::child(32)?;
         channel.debug(format_args!("making devices, writing sysctls"));
         self.make_devices(&root, &mounted)?;
@@ -128,18 +143,59 @@ impl Creator for ChildEnd {
         self.take_binds(first, count)
     }
 
+    fn keeps_flags(&self) -> bool {
+        false
+    }
+
     fn debug(&self, message: fmt::Arguments<'_>) {
         ChildEnd::debug(self, message);
     }
 }
 
+/// The child itself, where its creator may mount nothing.
+struct OwnCreator<'a> {
+    plan: &'a Plan,
+    places: &'a Places,
+    channel: &'a ChildEnd,
+}
+
+impl Creator for OwnCreator<'_> {
+    fn map_ids(&self, _number: u32, _tree: BorrowedFd<'_>) -> Result<(), StepFailure> {
+        // That takes rights on the file system.
+        Err(StepFailure { step: Step::Mount, object: "with other owners".to_owned(), errno: Errno::PERM })
+    }
+
+    fn binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure> {
+        self.places.open_binds(self.plan, first, count)
+    }
+
+    fn keeps_flags(&self) -> bool {
+        true
+    }
+
+    fn debug(&self, message: fmt::Arguments<'_>) {
+        self.channel.debug(message);
+    }
+}
+
+/// See [`ContainerChild::open_sources`].
+type OpenedSources = (Sources, Option<Places>);
+
 impl ContainerChild<'_> {
     /// Joins what is to be joined, becomes root of a new user namespace, makes what clone could not.
-    fn enter_namespaces(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
+    fn enter_namespaces(
+        &self,
+        channel: &ChildEnd,
+        opened: &mut Option<OpenedSources>,
+    ) -> Result<(), FailureReport> {
         let failed = namespace_failure;
         if self.plan.namespaces.create.contains(CloneFlags::CLONE_NEWUSER) {
             // Whoever was joined before belongs to the host's user namespace; the parent was there for us.
             channel.wait_ids_mapped()?;
+            if opened.is_none() {
+                // As the user who may walk there: root in here may be another one.
+                *opened = Some(self.open_sources()?);
+            }
             become_root("the new user namespace")?;
         } else {
             let user = CloneFlags::CLONE_NEWUSER;
@@ -156,7 +212,7 @@ impl ContainerChild<'_> {
             if let Some(handle) = self.joined.get(user) {
                 nix::sched::setns(handle, user).map_err(failed(Step::JoinNamespace, user))?;
                 become_root("the joined user namespace")?;
-                self.go_on_as_sibling(channel)?;
+                self.go_on_in_all(channel)?;
             }
             for (kind, handle) in self.joined.for_child() {
                 if kind != user && !before.contains(kind) {
@@ -171,19 +227,32 @@ impl ContainerChild<'_> {
         Ok(())
     }
 
+    /// Opens the root and the places of binds in our mount namespace, which is a copy of the creator's.
+    fn open_sources(&self) -> Result<OpenedSources, FailureReport> {
+        let opened = Sources::open_by_child(self.plan).map_err(|error| {
+            let (path, reason) = match error {
+                Error::Spec { path, reason } => (path, reason),
+                // Its words name the mount.
+                other => ("mounts".to_owned(), other.to_string()),
+            };
+            FailureReport(Failure::Spec { path, reason })
+        })?;
+        Ok((opened.0, Some(opened.1)))
+    }
+
+    /// Does it join an existing PID namespace itself, for its creator may not?
+    pub fn joins_pids(&self) -> bool {
+        !self.creator_is_root && self.joined.get(CloneFlags::CLONE_NEWUSER).is_some()
+    }
+
     /// New namespaces have to belong to the user namespace that was joined, and a PID namespace takes only
     /// children: a sibling, born in all of them, goes on in our place.
-    fn go_on_as_sibling(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
-        let flags = self.create_later | CloneFlags::CLONE_PARENT;
-        let cloned = clone3(flags.bits(), None)
-            .map_err(StepFailure::of(Step::CreateNamespace, "namespaces in the joined user namespace"))?;
-        match cloned {
-            Cloned::Child => Ok(()),
-            Cloned::Parent { pidfd, .. } => {
-                let told = channel.born(pidfd.as_fd());
-                exit_now(i32::from(told.is_err()))
-            }
+    fn go_on_in_all(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
+        if let Some(handle) = self.joined.get(CloneFlags::CLONE_NEWPID).filter(|_| self.joins_pids()) {
+            let kind = CloneFlags::CLONE_NEWPID;
+            nix::sched::setns(handle, kind).map_err(namespace_failure(Step::JoinNamespace, kind))?;
         }
+        go_on_as_sibling(channel, self.create_later, "namespaces in the joined user namespace")
     }
 
     fn lead_session(&self) -> Result<(), StepFailure> {
@@ -269,6 +338,22 @@ impl ContainerChild<'_> {
     }
 }
 
+/// Lets a sibling, born in new namespaces and in those that take only children, go on in our place: returns in that one.
+pub(super) fn go_on_as_sibling(
+    channel: &ChildEnd,
+    create: CloneFlags,
+    object: &str,
+) -> Result<(), StepFailure> {
+    let flags = create | CloneFlags::CLONE_PARENT;
+    match clone3(flags.bits(), None).map_err(StepFailure::of(Step::CreateNamespace, object))? {
+        Cloned::Child => Ok(()),
+        Cloned::Parent { pidfd, .. } => {
+            let told = channel.born(pidfd.as_fd());
+            exit_now(i32::from(told.is_err()))
+        }
+    }
+}
+
 /// A process that moves itself takes no lock of the whole machine; v2 it was born into.
 pub(super) fn enter_cgroups(entrance: &Entrance) -> Result<(), StepFailure> {
     entrance.enter().map_err(|failure| StepFailure {
@@ -316,7 +401,7 @@ pub(super) fn join_keyring(name: &CStr) -> Result<(), StepFailure> {
 pub(super) fn become_root(object: &str) -> Result<(), StepFailure> {
     use rustix::thread::{Gid, Uid};
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
-    rustix::thread::set_thread_groups(&[])
+    set_groups(&[])
         .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
         .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
         .map_err(StepFailure::of(Step::BecomeRoot, object))?;

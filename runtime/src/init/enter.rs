@@ -10,9 +10,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::container::{become_root, enter_cgroups, join_keyring};
+use super::container::{become_root, enter_cgroups, go_on_as_sibling, join_keyring};
 use super::handoff::{PreparedProcess, StartGate};
 use super::launch::{Child, ChildEndHandle, FailureReport};
+use super::protocol::ChildEnd;
 use super::{Step, StepFailure, scheduling, terminal};
 use crate::cgroup::Entrance;
 use crate::fault;
@@ -28,8 +29,10 @@ pub struct EnteringChild<'a> {
     pub target: &'a OwnedFd,
     /// The container's root, where that is not the root of its mount namespace.
     pub root: Option<OwnedFd>,
-    /// The namespaces in which it differs from us; the PID namespace is not among them, we were born there.
+    /// The namespaces in which it differs from us, but for the PID namespace, which takes only children: we were born there.
     pub namespaces: CloneFlags,
+    /// We were not, as our creator has rights there only by way of the user namespace: a child of ours is.
+    pub joins_pids: bool,
     /// The way into the v1 cgroups.
     pub entrance: &'a Entrance,
     /// Name of the session keyring to join.
@@ -60,7 +63,7 @@ impl Child for EnteringChild<'_> {
         let kept = labels.iter().map(|label| label.file().as_fd()).chain(handles);
         self.process.close_others(channel.handle(), kept)?;
         fault::child(44)?;
-        self.join()?;
+        self.join(channel)?;
         fault::child(45)?;
         channel.debug(format_args!("child process in init(): in the container's namespaces"));
         rustix::process::setsid().map_err(StepFailure::of(Step::Session, "a session"))?;
@@ -84,8 +87,8 @@ impl Child for EnteringChild<'_> {
 impl EnteringChild<'_> {
     /// Joins all namespaces of the container's first process in one call, changes the root where that has not done it, and
     /// lets go of the handles.
-    fn join(&self) -> Result<(), StepFailure> {
-        if !self.namespaces.is_empty() {
+    fn join(&self, channel: &ChildEnd) -> Result<(), StepFailure> {
+        if !self.namespaces.is_empty() || self.joins_pids {
             self.join_namespaces()?;
         }
         if let Some(root) = &self.root {
@@ -96,12 +99,18 @@ impl EnteringChild<'_> {
         if self.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
             become_root("the container's user namespace")?;
         }
+        if self.joins_pids {
+            go_on_as_sibling(channel, CloneFlags::empty(), "a process in the container's PID namespace")?;
+        }
         Ok(())
     }
 
     fn join_namespaces(&self) -> Result<(), StepFailure> {
         let failed = StepFailure::of(Step::JoinNamespace, "namespaces of the container");
         let mut left = self.namespaces;
+        if self.joins_pids {
+            left |= CloneFlags::CLONE_NEWPID;
+        }
         let mut joined = nix::sched::setns(self.target, left);
         if joined == Err(nix::errno::Errno::EPERM) && left.contains(CloneFlags::CLONE_NEWUSER) {
             // Some belong to a user namespace above and take the rights that we have there.

@@ -102,9 +102,16 @@ pub fn launch(
 ) -> Result<Launched> {
     let (parent_end, child_end) = channel()?;
     let parent = rustix::process::getppid();
-    match clone3((flags | kinship.flags()).bits(), cgroup)
-        .map_err(Error::system("create", "the container's first process"))?
-    {
+    let cloned = clone3((flags | kinship.flags()).bits(), cgroup).map_err(|errno| {
+        let object = match errno {
+            Errno::ACCESS if cgroup.is_some() => {
+                "a process in the container's cgroup, for we are outside of what is delegated to us"
+            }
+            _ => "the container's first process",
+        };
+        Error::system("create", object)(errno)
+    })?;
+    match cloned {
         Cloned::Child => {
             // With a copy of the parent's end it would never see the parent go.
             drop(parent_end);

@@ -3,7 +3,7 @@
 //! ```text
 //! parent                                    child (one clone3, born in its namespaces and v2 cgroup)
 //!   cgroup, its limits
-//!   write id maps        -- IdsMapped -->     become root of the user namespace
+//!   write id maps        -- IdsMapped -->     (host paths, where the parent may not) become root of the user namespace
 //!                                             enter v1 cgroups, names, mounts, devices, masks, pivot
 //!   open binds           <-- BindsDue ---
 //!                        --- Binds ----->

@@ -37,6 +37,7 @@ const BINDS: u8 = b'v';
 const FAILED_STEP: u8 = b'f';
 const FAILED_COMMAND: u8 = b'x';
 const FAILED_HOOK: u8 = b'k';
+const FAILED_SPEC: u8 = b'p';
 /// Longest message: a failure with a path in it.
 const LONGEST: usize = 4096;
 /// The words of a failure are cut to this, so that a reader takes it in one piece.
@@ -53,6 +54,8 @@ pub(crate) enum Failure {
     Command(CommandFailure),
     /// A hook failed.
     Hook(HookFailure),
+    /// A field of config.json asks for what is not there or not allowed, which only the child could find out.
+    Spec { path: String, reason: String },
 }
 
 /// Why a command cannot be run.
@@ -106,6 +109,7 @@ impl From<Failure> for Error {
         let CommandFailure { reason, command } = match failure {
             Failure::Step(failure) => return Error::Step(failure),
             Failure::Hook(failure) => return Error::Hook(failure),
+            Failure::Spec { path, reason } => return Error::Spec { path, reason },
             Failure::Command(failure) => failure,
         };
         let words = match reason {
@@ -132,10 +136,15 @@ impl From<Failure> for Error {
 impl Failure {
     /// The failure as a message: its kind, what failed, a number, and words.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let text;
         let (kind, what, number, words) = match self {
             Failure::Step(step) => (FAILED_STEP, step.step as u8, step.errno.raw_os_error(), &step.object),
             Failure::Hook(hook) => (FAILED_HOOK, hook.point as u8, hook.index as i32, &hook.reason),
             Failure::Command(command) => (FAILED_COMMAND, command.reason as u8, 0, &command.command),
+            Failure::Spec { path, reason } => {
+                text = format!("{path}\0{reason}");
+                (FAILED_SPEC, 0, 0, &text)
+            }
         };
         let mut bytes = vec![kind, what];
         bytes.extend(number.to_le_bytes());
@@ -162,6 +171,10 @@ impl Failure {
             FAILED_COMMAND => {
                 let reason = *CommandReason::ALL.get(what)?;
                 Some(Failure::Command(CommandFailure { reason, command: words }))
+            }
+            FAILED_SPEC => {
+                let (path, reason) = words.split_once('\0')?;
+                Some(Failure::Spec { path: path.to_owned(), reason: reason.to_owned() })
             }
             _ => None,
         }
@@ -514,6 +527,9 @@ mod tests {
             let FromChild::Failed(Failure::Command(got)) = parent.receive().unwrap() else { panic!() };
             assert_eq!(got.reason, reason);
         }
+        child.failed(&Failure::Spec { path: "root.path".to_owned(), reason: "x".repeat(9000) });
+        let FromChild::Failed(Failure::Spec { path, reason }) = parent.receive().unwrap() else { panic!() };
+        assert!(path == "root.path" && reason.starts_with("xx"));
         drop(child);
         assert!(matches!(parent.receive().unwrap(), FromChild::Gone));
         parent.start().unwrap();

@@ -25,6 +25,7 @@ use super::removal;
 use super::signals::block_signals;
 use super::stdio::{Direction, End, Relay};
 use super::streams::{self, Ours};
+use crate::cgroup::Rootless;
 use crate::container::{self, Console, CreateRequest, Created, Gate, Id};
 use crate::error::Error;
 use crate::network;
@@ -132,6 +133,7 @@ fn create_and_follow(
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: false,
+        rootless: Rootless::No,
     })?;
     let clamped = std::mem::take(&mut created.clamped);
     let flags = CreateFlags { terminal, stdin: interactive, stdin_once: true, bound: false };

@@ -13,7 +13,7 @@ use super::container::Kind;
 use super::protocol::{ErrorKind, Pause};
 use super::removal;
 use super::worker::{JobFailure, Made, Outcome, Worker};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, Rootless};
 use crate::container::{
     self, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Id, PATIENCE, Stdio, Target,
 };
@@ -96,6 +96,7 @@ pub(super) fn create(
             gate: Gate::Held,
             dies_with_creator: true,
             as_sibling: true,
+            rootless: Rootless::No,
         })?;
         let pid = created.pid;
         let parts = created.into_parts();

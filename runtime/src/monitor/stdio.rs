@@ -34,6 +34,8 @@ pub(super) const TURN: usize = 1 << 20;
 pub struct End {
     descriptor: OwnedFd,
     kind: EndKind,
+    /// It is the user's own and would wait, so it is asked before each call.
+    waits: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,24 +72,27 @@ impl End {
             _ => Err(Errno::NXIO),
         };
         // What cannot be opened anew (a pipe without reader, a terminal of another user) is used as it is.
-        let descriptor = match anew {
-            Ok(descriptor) => descriptor,
-            Err(_) => rustix::io::fcntl_dupfd_cloexec(descriptor, 3)?,
+        let (descriptor, waits) = match anew {
+            Ok(descriptor) => (descriptor, false),
+            Err(_) => (
+                rustix::io::fcntl_dupfd_cloexec(descriptor, 3)?,
+                matches!(kind, EndKind::Pipe | EndKind::Terminal),
+            ),
         };
-        Ok(End { descriptor, kind })
+        Ok(End { descriptor, kind, waits })
     }
 
     /// Our end of a pipe whose other end is the container's.
     pub fn of_pipe(descriptor: OwnedFd) -> Result<End, Errno> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
-        Ok(End { descriptor, kind: EndKind::Pipe })
+        Ok(End { descriptor, kind: EndKind::Pipe, waits: false })
     }
 
     /// The master of the container's terminal, which this and other ends may share.
     pub fn of_master(master: BorrowedFd<'_>) -> Result<End, Errno> {
         rustix::io::ioctl_fionbio(master, true)?;
         let descriptor = rustix::io::fcntl_dupfd_cloexec(master, 3)?;
-        Ok(End { descriptor, kind: EndKind::Master })
+        Ok(End { descriptor, kind: EndKind::Master, waits: false })
     }
 
     /// Whether this end will never take anything again, though nothing was written to find out.
@@ -108,7 +113,18 @@ impl End {
         }
     }
 
+    /// Fails like a call that would wait, where the descriptor itself waits instead.
+    fn ask(&self, readiness: PollFlags) -> Result<(), Errno> {
+        let mut polled = [PollFd::new(self, readiness)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match self.waits && rustix::event::poll(&mut polled, Some(&now))? == 0 {
+            true => Err(Errno::AGAIN),
+            false => Ok(()),
+        }
+    }
+
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.ask(PollFlags::IN)?;
         match self.kind {
             EndKind::Socket => {
                 rustix::net::recv(&self.descriptor, buffer, RecvFlags::DONTWAIT).map(|(length, _)| length)
@@ -118,6 +134,10 @@ impl End {
     }
 
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        self.ask(PollFlags::OUT)?;
+        // As much as there is room for in a pipe that has any.
+        const PIPE_BUF: usize = 4096;
+        let bytes = if self.waits { &bytes[..bytes.len().min(PIPE_BUF)] } else { bytes };
         match self.kind {
             EndKind::Socket => {
                 rustix::net::send(&self.descriptor, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
@@ -349,6 +369,26 @@ mod tests {
 
     fn user(descriptor: &impl AsFd, direction: Direction) -> End {
         End::of_user(descriptor.as_fd(), direction).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_opened_anew_is_asked_before_it_is_used() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let end = |descriptor: OwnedFd| End { descriptor, kind: EndKind::Pipe, waits: true };
+        let (source, sink) = (end(reader.into()), end(writer.into()));
+        assert_eq!(source.read(&mut [0; 10]), Err(Errno::AGAIN));
+        let mut written = 0;
+        while let Ok(count) = sink.write(&[1; 10_000]) {
+            written += count;
+        }
+        assert_eq!(sink.write(b"x"), Err(Errno::AGAIN));
+        let mut read = 0;
+        while let Ok(count) = source.read(&mut [0; 10_000]) {
+            read += count;
+        }
+        assert_eq!(read, written);
+        drop(sink);
+        assert_eq!(source.read(&mut [0; 10]), Ok(0));
     }
 
     #[test]

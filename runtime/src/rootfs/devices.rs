@@ -98,6 +98,10 @@ fn make(parent: BorrowedFd<'_>, device: &DevicePlan, in_user_namespace: bool) ->
         Ok(()) => {}
         // One that the image brings is good if it is this very device; anything else under that name is not.
         Err(Errno::EXIST) => return same(parent, name, file_type, number),
+        // The caller is root of a user namespace himself.
+        Err(Errno::PERM) if file_type != FileType::Fifo => {
+            return bind_from_host(parent, name, device, file_type, number).map_err(|_| Errno::PERM);
+        }
         Err(errno) => return Err(errno),
     }
     if device.uid != 0 || device.gid != 0 {

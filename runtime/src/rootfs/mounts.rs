@@ -50,6 +50,8 @@ pub trait Creator {
     fn map_ids(&self, number: u32, tree: BorrowedFd<'_>) -> Result<(), StepFailure>;
     /// Opens the sources of binds of the host from this number of the plan's mounts on: at least one, and `count` at most.
     fn binds(&self, first: u32, count: u32) -> Result<Vec<OwnedFd>, StepFailure>;
+    /// May we take no flags away from mounts, as those of the root are copies of what another user namespace has?
+    fn keeps_flags(&self) -> bool;
     /// Takes a message for its log.
     fn debug(&self, message: fmt::Arguments<'_>);
 }
@@ -211,7 +213,7 @@ fn bind_inside(
     if mount.id_map.is_some() {
         creator.map_ids(number, tree.as_fd())?;
     }
-    sources::finish_inside(tree, mount, recursive, root.propagation()).map_err(failed)
+    sources::finish_inside(tree, mount, recursive, root.propagation(), creator.keeps_flags()).map_err(failed)
 }
 
 fn filesystem_of(mount: &MountPlan) -> Option<&str> {

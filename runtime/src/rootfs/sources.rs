@@ -3,18 +3,20 @@
 //!
 //! Each gets its attributes and propagation while nobody can see it, so there is no moment in which a read-only
 //! bind can be written, and the child needs no host path: it may have no right to walk one (user namespaces), and sees
-//! its own root where it is attached.
+//! its own root where it is attached. Where only the child has the right to mount, the places are opened as the user who may
+//! walk there, and the child copies them when their turn has come.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use rustix::fs::{CWD, FileType, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
 use super::{id_map, target};
 use crate::error::{Error, Result};
+use crate::init::{Step, StepFailure};
 use crate::namespaces::Opened;
 use crate::spec::plan::{IdMap, MountKind, MountPlan, Plan, Propagation};
 use crate::sys::mount::{MountAttributes, mount_setattr};
@@ -38,18 +40,17 @@ pub(super) struct Bind {
 }
 
 impl Sources {
-    /// Opens the root of a plan and looks for its binds. `root` is a passed root file system.
-    pub fn open(plan: &Plan, root: Option<OwnedFd>) -> Result<Sources> {
-        let inherited = inherited_propagation(plan.root.propagation);
+    /// Opens the root of a plan and looks for its binds. `root` is a passed root file system. `None` where we may mount nothing
+    /// in our mount namespace, as that belongs to a user namespace above ours: then the child does it.
+    pub fn open(plan: &Plan, root: Option<OwnedFd>) -> Result<Option<Sources>> {
         let root = match root {
             Some(mount) => mount,
-            None => clone_tree("root.path", &plan.root.path, true)?,
+            None => match clone_host(&plan.root.path, true) {
+                Err(Errno::PERM) => return Ok(None),
+                root => root.map_err(|errno| cannot_bind("root.path", &plan.root.path, errno))?,
+            },
         };
-        // pivot_root takes no shared mount. One that shall be shared becomes so after the pivot.
-        let attributes =
-            MountAttributes { propagation: inherited.unwrap_or(libc::MS_PRIVATE), ..Default::default() };
-        mount_setattr(root.as_fd(), &attributes, inherited.is_some())
-            .map_err(Error::system("set the propagation of", plan.root.path.to_string_lossy()))?;
+        set_root_propagation(plan, &root)?;
         let mut directories = Vec::with_capacity(plan.mounts.len());
         for (index, mount) in plan.mounts.iter().enumerate() {
             directories.push(match &mount.kind {
@@ -61,7 +62,90 @@ impl Sources {
                 _ => true,
             });
         }
-        Ok(Sources { root, directories })
+        Ok(Some(Sources { root, directories }))
+    }
+
+    /// As [`Sources::open`], by the child in its own mount namespace, with what it needs to open the binds.
+    pub fn open_by_child(plan: &Plan) -> Result<(Sources, Places)> {
+        let root = clone_tree("root.path", &plan.root.path, true)?;
+        set_root_propagation(plan, &root)?;
+        let mut directories = Vec::with_capacity(plan.mounts.len());
+        let mut places = Vec::with_capacity(plan.mounts.len());
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            let MountKind::Bind { source, inside: None, .. } = &mount.kind else {
+                directories.push(true);
+                places.push(None);
+                continue;
+            };
+            let failed = |errno| cannot_bind(&source_field(index), source, errno);
+            let place = rustix::fs::openat(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(failed)?;
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&place).map_err(failed)?.st_mode);
+            directories.push(kind == FileType::Directory);
+            places.push(Some(place));
+        }
+        Ok((Sources { root, directories }, Places(places)))
+    }
+}
+
+/// pivot_root takes no shared mount. One that shall be shared becomes so after the pivot.
+fn set_root_propagation(plan: &Plan, root: &OwnedFd) -> Result<()> {
+    let inherited = inherited_propagation(plan.root.propagation);
+    let attributes =
+        MountAttributes { propagation: inherited.unwrap_or(libc::MS_PRIVATE), ..Default::default() };
+    mount_setattr(root.as_fd(), &attributes, inherited.is_some())
+        .map_err(Error::system("set the propagation of", plan.root.path.to_string_lossy()))
+}
+
+/// Where binds of the host come from, one for each mount of the plan: opened while we were the user who may walk there.
+#[derive(Debug)]
+pub struct Places(Vec<Option<OwnedFd>>);
+
+impl Places {
+    /// As [`open_binds`]. What the host set on its mounts cannot be taken away.
+    pub(crate) fn open_binds(
+        &self,
+        plan: &Plan,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<OwnedFd>, StepFailure> {
+        let mounts = plan.mounts.iter().zip(&self.0).skip(first as usize).take(count as usize);
+        mounts
+            .filter_map(|(mount, place)| match (&mount.kind, place) {
+                (MountKind::Bind { source, recursive, .. }, Some(place)) => {
+                    Some(copy(plan, mount, place, *recursive).map_err(|errno| StepFailure {
+                        step: Step::Mount,
+                        object: format!(
+                            "{} at {}{}",
+                            source.display(),
+                            mount.destination.display(),
+                            reason(errno, *recursive)
+                        ),
+                        errno,
+                    }))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn copy(plan: &Plan, mount: &MountPlan, place: &OwnedFd, recursive: bool) -> Result<OwnedFd, Errno> {
+    if mount.id_map.is_some() {
+        // That takes rights on the file system.
+        return Err(Errno::PERM);
+    }
+    let tree = rustix::mount::open_tree(place, "", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)?;
+    set_attributes(&tree, mount, recursive, inherited_propagation(plan.root.propagation), true)?;
+    Ok(tree)
+}
+
+/// What the kernel means, after the place (mount_namespaces(7)).
+fn reason(errno: Errno, recursive: bool) -> &'static str {
+    match errno {
+        Errno::INVAL if !recursive => " (mounts below it come with it only, by rbind)",
+        Errno::PERM => " (flags of the host's mount stay, and ids are not mapped)",
+        _ => "",
     }
 }
 
@@ -100,11 +184,16 @@ fn inherited_propagation(root: Propagation) -> Option<u64> {
 }
 
 fn clone_tree(field: &str, path: &Path, recursive: bool) -> Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    rustix::mount::open_tree(CWD, path, flags).map_err(|errno| cannot_bind(field, path, errno))
+    clone_host(path, recursive).map_err(|errno| cannot_bind(field, path, errno))
+}
+
+fn clone_host(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    rustix::mount::open_tree(CWD, path, clone_flags(recursive))
+}
+
+fn clone_flags(recursive: bool) -> OpenTreeFlags {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags }
 }
 
 fn cannot_bind(field: &str, path: &Path, errno: Errno) -> Error {
@@ -178,12 +267,7 @@ pub(super) fn clone_place(root: BorrowedFd<'_>, path: &Path, recursive: bool) ->
     if matches!(kind, PROC_MAGIC | SYSFS_MAGIC) {
         return Err(Errno::XDEV);
     }
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    rustix::mount::open_tree(&place, "", flags)
+    rustix::mount::open_tree(&place, "", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
 }
 
 /// `PROC_SUPER_MAGIC` and `SYSFS_MAGIC`.
@@ -196,8 +280,9 @@ pub(super) fn finish_inside(
     mount: &MountPlan,
     recursive: bool,
     propagation: Propagation,
+    locked: bool,
 ) -> Result<Bind, Errno> {
-    set_attributes(&tree, mount, recursive, inherited_propagation(propagation), false)?;
+    set_attributes(&tree, mount, recursive, inherited_propagation(propagation), locked)?;
     let directory = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) == FileType::Directory;
     Ok(Bind { mount: tree, directory })
 }

@@ -1,6 +1,8 @@
 //! What the tests of `roci` share: a bundle of their own, the program, and a canary on the host.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod ordinary;
+
 use std::fs;
 use std::io::{IoSliceMut, Read};
 use std::mem::MaybeUninit;

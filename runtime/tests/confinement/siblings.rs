@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use common::Bundle;
+use runtime::cgroup::Rootless;
 use runtime::container::{self, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Stdio};
 use runtime::process::{Exit, Signal, signal, wait};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -42,6 +43,7 @@ fn create(bundle: &Bundle) -> String {
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: true,
+        rootless: Rootless::No,
     })
     .unwrap();
     created.start().unwrap();

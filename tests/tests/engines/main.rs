@@ -2,7 +2,7 @@
 //!
 //! - `engine`: an engine with folders, cgroups and, where it needs one, a daemon of its own.
 //! - `subjects`: what docker and podman promise alike, one function each; their files say which of them they pass.
-//! - `docker`, `podman`, `containerd`: how each is started, and what only it does.
+//! - `docker`, `podman`, `podman_rootless`, `containerd`: how each is started, and what only it does.
 //!
 //! `HULL_ENGINES_RUNTIME` names another runtime: a test that fails with runc too is wrong, or needs more than root may.
 
@@ -24,4 +24,5 @@ mod containerd;
 mod docker;
 mod engine;
 mod podman;
+mod podman_rootless;
 mod subjects;

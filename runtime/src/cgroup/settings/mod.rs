@@ -13,12 +13,15 @@ pub use check::check;
 
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources};
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources,
+};
 use rustix::fs;
 use rustix::io::Errno;
 
 use super::group::write_file;
-use super::{Cgroup, DeviceRules, Error, devices};
+use super::{Cgroup, DeviceRules, Error, Rootless, devices};
+use crate::error::Kind;
 use crate::fault::{self, Defence};
 use crate::security::Notice;
 
@@ -27,22 +30,49 @@ impl Cgroup {
     ///
     /// To be called before the container's process does anything; it may be inside already.
     pub fn apply(&self, resources: Option<&LinuxResources>) -> Result<Vec<Notice>, Error> {
+        self.apply_with(resources, Rootless::No)
+    }
+
+    /// As [`Cgroup::apply`], but who is `rootless` goes without device rules, which take rights on the machine: his
+    /// containers cannot make devices, and open those that they find no better than he does.
+    pub fn apply_with(
+        &self,
+        resources: Option<&LinuxResources>,
+        rootless: Rootless,
+    ) -> Result<Vec<Notice>, Error> {
         let devices = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-        if !fault::without(Defence::DeviceRules) {
-            self.apply_devices(&DeviceRules::new(devices)?)?;
-        }
+        let rules = DeviceRules::new(devices)?;
+        let applied = if fault::without(Defence::DeviceRules) { Ok(()) } else { self.apply_devices(&rules) };
+        let left_out = match applied {
+            Ok(()) => false,
+            Err(error) if self.is_refusal(&error) && rootless.applies() => !devices.is_empty(),
+            Err(error) => return Err(error),
+        };
         let mut notices: Vec<_> = devices::notices(devices).collect();
         if let Some(resources) = resources {
             notices.extend(self.limit(resources)?);
         }
+        if left_out {
+            notices.push(Notice {
+                setting: "linux.resources.devices".to_owned(),
+                reason: "left out, device rules take rights on the machine".to_owned(),
+            });
+        }
         Ok(notices)
+    }
+
+    /// Is it for want of rights that something failed?
+    fn is_refusal(&self, error: &Error) -> bool {
+        let missing = matches!(error, Error::Unsupported { .. }) && self.is_partial();
+        missing || error.kind() == Kind::PermissionDenied
     }
 
     /// Applies resource limits alone: what may be changed while the container runs. Device rules stay as they are.
     pub fn limit(&self, resources: &LinuxResources) -> Result<Vec<Notice>, Error> {
         check(resources)?;
         let mut notices = Vec::new();
-        if let Some(memory) = resources.memory() {
+        if let Some(memory) = resources.memory().as_ref().filter(|memory| **memory != LinuxMemory::default())
+        {
             match self.controller("memory", "memory") {
                 Ok(Controller { version: Version::One, target }) => {
                     version1::memory(&target, memory, &mut notices)?;
@@ -68,7 +98,7 @@ impl Cgroup {
         if let Some(limit) = resources.pids() {
             self.apply_pids(limit)?;
         }
-        if let Some(block_io) = resources.block_io() {
+        if let Some(block_io) = resources.block_io().as_ref().filter(|io| **io != LinuxBlockIo::default()) {
             match self.controller("blkio", "blockIO") {
                 Ok(Controller { target, .. }) => version1::block_io(&target, block_io)?,
                 Err(_) => version2::block_io(&self.controller("io", "blockIO")?.target, block_io)?,
@@ -93,12 +123,14 @@ impl Cgroup {
         }
         match self.version2_folder() {
             Some(folder) => rules.attach(folder, self.path().as_str()),
-            None => Err(Error::Unsupported { setting: "devices", reason: NO_CONTROLLER }),
+            None => Err(Error::Unsupported { setting: "devices", reason: self.missing() }),
         }
     }
 
     fn apply_pids(&self, pids: &LinuxPids) -> Result<(), Error> {
         let value = match pids.limit() {
+            // What a container without such a cgroup has.
+            ..0 if self.is_partial() && self.folder_of("pids").is_none() => return Ok(()),
             // The kernel takes a limit of 0 for a group whose first process is in it already: runc reads it as 1.
             0 => "1".to_owned(),
             limit @ 1.. => limit.to_string(),
@@ -149,7 +181,7 @@ impl Cgroup {
 
     fn version1_only(&self, controller: &str, setting: &'static str) -> Result<Target<'_>, Error> {
         let folder =
-            self.folder_of(controller).ok_or(Error::Unsupported { setting, reason: NO_CONTROLLER })?;
+            self.folder_of(controller).ok_or(Error::Unsupported { setting, reason: self.missing() })?;
         Ok(Target { folder, group: self.path().as_str() })
     }
 
@@ -159,7 +191,7 @@ impl Cgroup {
         if let Some(folder) = self.folder_of(name) {
             return Ok(Controller { version: Version::One, target: Target { folder, group } });
         }
-        let missing = Error::Unsupported { setting, reason: NO_CONTROLLER };
+        let missing = Error::Unsupported { setting, reason: self.missing() };
         match self.version2_folder() {
             Some(folder) if self.has_version2_controller(name)? => {
                 Ok(Controller { version: Version::Two, target: Target { folder, group } })
@@ -167,9 +199,16 @@ impl Cgroup {
             _ => Err(missing),
         }
     }
-}
 
-const NO_CONTROLLER: &str = "this machine's cgroups have no such controller";
+    /// Why a controller is not there.
+    fn missing(&self) -> &'static str {
+        if self.is_partial() {
+            "the container could not join or create a cgroup for it: have one delegated, and name it in linux.cgroupsPath"
+        } else {
+            "this machine's cgroups have no such controller"
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {

@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxIdMapping, LinuxNamespaceTy
 use super::{container_path, invalid, missing, refuse_if, text};
 use crate::error::{Error, Result};
 use crate::namespaces::{NEW_TIME, Namespaces};
-use crate::spec::plan::{DevicePlan, NetDevicePlan};
+use crate::spec::plan::{DevicePlan, NetDevicePlan, ProcessPlan};
 
 /// Refuses by name what this runtime does not do.
 pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
@@ -114,6 +114,32 @@ pub(super) fn id_mappings(
     }
     // The mappings of a joined namespace exist already.
     if creates { Ok((uid, gid)) } else { Ok((Vec::new(), Vec::new())) }
+}
+
+/// Ids that a new user namespace does not map cannot be used in there, and the kernel only says that they are invalid.
+pub(super) fn user_is_mapped(
+    process: &ProcessPlan,
+    users: &[LinuxIdMapping],
+    groups: &[LinuxIdMapping],
+) -> Result<()> {
+    let one = |field: &str, id: u32, name: &str, mappings: &[LinuxIdMapping]| match is_mapped(id, mappings) {
+        true => Ok(()),
+        false => Err(invalid(field, format!("{id} is not mapped by {name}"))),
+    };
+    one("process.user.uid", process.uid, "linux.uidMappings", users)?;
+    one("process.user.gid", process.gid, "linux.gidMappings", groups)?;
+    for (index, &gid) in process.additional_gids.iter().enumerate() {
+        one(&format!("process.user.additionalGids[{index}]"), gid, "linux.gidMappings", groups)?;
+    }
+    Ok(())
+}
+
+/// Is this id of the container mapped? Without mappings, and so without a new user namespace, every one is.
+pub(super) fn is_mapped(id: u32, mappings: &[LinuxIdMapping]) -> bool {
+    let covers = |mapping: &LinuxIdMapping| {
+        id.checked_sub(mapping.container_id()).is_some_and(|offset| offset < mapping.size())
+    };
+    mappings.is_empty() || mappings.iter().any(covers)
 }
 
 pub(super) fn check_mapping(name: &str, mappings: &[LinuxIdMapping]) -> Result<()> {

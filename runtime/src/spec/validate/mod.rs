@@ -61,9 +61,11 @@ pub fn container(spec: &Spec, bundle: &Path, root_is_passed: bool) -> Result<Pla
     let mut notes = Vec::new();
     let mounts = mounts::mounts(spec, &surroundings, &mut notes)?;
     let asked = spec.process().as_ref().ok_or_else(|| missing("process"))?;
+    let process = further_process("process", asked, Some(linux))?;
+    linux::user_is_mapped(&process, &uid_mappings, &gid_mappings)?;
     Ok(Plan {
         version: spec.version().clone(),
-        process: further_process("process", asked, Some(linux))?,
+        process,
         root,
         mounts,
         uid_mappings,

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 
-use super::linux::check_mapping;
+use super::linux::{check_mapping, is_mapped};
 use super::{host_path, invalid, lenient_path, text};
 use crate::error::Result;
 use crate::rootfs::options::{self, MountOptions};
@@ -47,9 +47,30 @@ pub(super) fn mounts(
             *inside = below.map(|below| Path::new("/").join(below));
         }
         plan.id_map = id_map(&at, mount, &plan, around)?;
+        refuse_unmapped(&at, &plan, around)?;
         plans.push(plan);
     }
     Ok(plans)
+}
+
+/// An owner of a file system has to be somebody in the new user namespace that it is made in.
+fn refuse_unmapped(at: &str, plan: &MountPlan, around: &Surroundings<'_>) -> Result<()> {
+    if !matches!(plan.kind, MountKind::Filesystem { .. }) {
+        return Ok(());
+    }
+    for (key, value) in &plan.options.data {
+        let (mappings, field) = match key.as_str() {
+            "uid" => (around.users, "linux.uidMappings"),
+            "gid" => (around.groups, "linux.gidMappings"),
+            _ => continue,
+        };
+        let id = value.as_deref().and_then(|value| value.parse().ok());
+        if id.is_some_and(|id| !is_mapped(id, mappings)) {
+            let value = value.as_deref().unwrap_or_default();
+            return Err(invalid(&format!("{at}.options"), format!("{key}={value} is not mapped by {field}")));
+        }
+    }
+    Ok(())
 }
 
 /// Its own mappings, or with the option `idmap` alone those of the container.
