@@ -622,15 +622,15 @@ fn a_socket_receives_the_process() {
 #[test]
 fn a_frozen_cgroup_takes_no_container() {
     let bundle = Bundle::new(&["true"]);
-    let folder = std::path::PathBuf::from(format!("/sys/fs/cgroup/freezer/hull-test-{}/c", bundle.id));
-    if !std::path::Path::new("/sys/fs/cgroup/freezer").exists() {
-        println!("skipped: no v1 freezer");
-        return;
-    }
+    let (root, file, frozen, thawed) = match common::unified() {
+        true => ("/sys/fs/cgroup", "cgroup.freeze", "1", "0"),
+        false => ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN", "THAWED"),
+    };
+    let folder = std::path::Path::new(root).join(format!("hull-test-{}/c", bundle.id));
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("freezer.state"), "FROZEN").unwrap();
+    fs::write(folder.join(file), frozen).unwrap();
     bundle.run().failed(1, "container's cgroup unexpectedly frozen");
-    fs::write(folder.join("freezer.state"), "THAWED").unwrap();
+    fs::write(folder.join(file), thawed).unwrap();
     bundle.run().succeeded();
     bundle.assert_nothing_left();
 }

@@ -211,6 +211,11 @@ const APPLETS: [&str; 30] = [
     "wc", "sort", "ln", "unshare",
 ];
 
+/// Whether this machine has cgroup v2 and nothing else.
+pub fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// Roots of the cgroup hierarchies.
 pub fn cgroup_roots() -> Vec<PathBuf> {
     let mut roots = vec![PathBuf::from("/sys/fs/cgroup")];
@@ -383,7 +388,7 @@ pub fn read_until(child: &mut Child, words: &str) -> String {
     let mut text = Vec::new();
     let mut byte = [0];
     let out = child.stdout.as_mut().unwrap();
-    while !String::from_utf8_lossy(&text).contains(words) {
+    while !text.ends_with(words.as_bytes()) {
         match out.read(&mut byte) {
             Ok(1) => text.push(byte[0]),
             _ => break,
