@@ -620,6 +620,32 @@ fn a_socket_receives_the_process() {
 }
 
 #[test]
+fn exec_follows_a_container_into_a_cgroup_below() {
+    if !common::unified() {
+        common::report_skipped("cgroup v2 alone");
+        return;
+    }
+    // As systemd in a container does: once controllers are handed down, the container's own cgroup takes no process.
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/mounts/6/options", json!(["nosuid", "noexec", "nodev", "relatime", "rw"]));
+    bundle.shell(
+        "cd /sys/fs/cgroup; mkdir init other; echo 1 > init/cgroup.procs; echo +pids > cgroup.subtree_control; \
+         touch /tmp/ready; cd /; while :; do sleep 1; done",
+    );
+    bundle.start();
+    wait_for("its own cgroups", || bundle.rootfs().join("tmp/ready").exists());
+    let own = bundle.exec(&["cat", "/proc/self/cgroup"]).succeeded().out;
+    assert_eq!(own, "0::/init\n");
+    // Who chooses a cgroup gets that one, or hears that it cannot be.
+    let chosen = ["exec", "--cgroup", "other", &bundle.id, "cat", "/proc/self/cgroup"];
+    assert_eq!(bundle.verb(&chosen).succeeded().out, "0::/other\n");
+    bundle.verb(&["exec", "--cgroup", "/", &bundle.id, "true"]).failed(255, "busy");
+    bundle.verb(&["pause", &bundle.id]).succeeded();
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn a_frozen_cgroup_takes_no_container() {
     let bundle = Bundle::new(&["true"]);
     let (root, file, frozen, thawed) = match common::unified() {

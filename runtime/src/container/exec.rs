@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
@@ -111,7 +112,8 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
     let console = Receiver::open(&console, plan.terminal)?;
     let pidfd_socket = request.pidfd_socket.as_deref().map(connect).transpose()?;
     let cgroup = CgroupPath::parse(&record.cgroup)?;
-    let entrance = Cgroup::entrance_of_existing(&Hierarchies::discover()?, &cgroup, &request.cgroups)?;
+    let hierarchies = Hierarchies::discover()?;
+    let entrance = Cgroup::entrance_of_existing(&hierarchies, &cgroup, &request.cgroups)?;
     fault::point(22)?;
     let own_mounts = namespaces.contains(CloneFlags::CLONE_NEWNS);
     let root = if own_mounts { None } else { Some(root_of(record.pid, &target)?) };
@@ -134,7 +136,15 @@ pub fn exec(container: &ExecTarget, request: ExecRequest) -> Result<Executed> {
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID);
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
-    let launched = launch(Kinship::of(as_sibling), CloneFlags::empty(), entrance.clone_target(), &mut child)?;
+    let mut launch_in = |target| launch(Kinship::of(as_sibling), CloneFlags::empty(), target, &mut child);
+    let launched = match launch_in(entrance.clone_target()) {
+        // The container has put itself into a cgroup below and hands controllers down: then only that takes a process.
+        Err(Error::System { source: Errno::BUSY, .. }) if request.cgroups.is_empty() => {
+            let below = Cgroup::open(&hierarchies, &cgroup).open_below(record.pid);
+            launch_in(below.as_ref().map(AsFd::as_fd).or_else(|| entrance.clone_target()))?
+        }
+        other => other?,
+    };
     drop(children);
     drop(child);
     fault::point(23)?;
