@@ -26,6 +26,7 @@ mod remove;
 mod settings;
 mod stats;
 mod sub;
+mod systemd;
 mod tree;
 
 pub use devices::DeviceRules;
@@ -38,3 +39,4 @@ pub use path::CgroupPath;
 pub use settings::check as check_resources;
 pub use stats::Stats;
 pub use sub::SubCgroup;
+pub use systemd::{Occupant, Scope, Systemd};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::container::{self, Console, CreateRequest, Gate, Id, Stdio};
+use runtime::container::{self, CgroupDriver, Console, CreateRequest, Gate, Id, Stdio};
 
 use super::log::Log;
 
@@ -48,6 +48,7 @@ impl Setup {
         &self,
         state_root: PathBuf,
         console: Console,
+        cgroup_driver: CgroupDriver,
         gate: Gate,
     ) -> anyhow::Result<CreateRequest> {
         super::run::check_preserved(self.preserve_fds)?;
@@ -63,6 +64,7 @@ impl Setup {
             new_keyring: !self.no_new_keyring,
             pidfd_socket: self.pidfd_socket.clone(),
             no_pivot: self.no_pivot,
+            cgroup_driver,
             gate,
             dies_with_creator: false,
             as_sibling: false,
@@ -70,9 +72,15 @@ impl Setup {
     }
 }
 
-pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
+pub fn run(
+    arguments: &Arguments,
+    state_root: PathBuf,
+    cgroup_driver: CgroupDriver,
+    log: &Log,
+) -> anyhow::Result<u8> {
     let console = arguments.setup.console_socket.clone().map_or(Console::Absent, Console::Socket);
-    let created = container::create(arguments.setup.request(state_root, console, Gate::Shared)?)?;
+    let request = arguments.setup.request(state_root, console, cgroup_driver, Gate::Shared)?;
+    let created = container::create(request)?;
     log.created(&created);
     Ok(0)
 }

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use runtime::container::Id;
+use runtime::container::{CgroupDriver, Id};
 use runtime::features::SPEC_VERSIONS;
 use runtime::security::own_executable::Protection;
 
@@ -63,7 +63,7 @@ struct Global {
     /// Log what is done
     #[arg(long)]
     debug: bool,
-    /// Let systemd manage cgroups (refused: not supported)
+    /// Have systemd make the cgroups of new containers; linux.cgroupsPath is then slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
 }
@@ -181,16 +181,15 @@ pub fn run(protection: Option<Protection>) -> ExitCode {
 }
 
 fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
-    anyhow::ensure!(
-        !line.global.systemd_cgroup,
-        "--systemd-cgroup is not supported: cgroups are managed directly"
-    );
+    // The other verbs find it in the container's record.
+    let cgroup_driver =
+        if line.global.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
     let state_root = state_root(line.global.root.as_deref());
     ::log::debug!("roci {} with state in {}", env!("CARGO_PKG_VERSION"), state_root.display());
     match &line.verb {
-        Some(Verb::Create(arguments)) => create::run(arguments, state_root, log),
+        Some(Verb::Create(arguments)) => create::run(arguments, state_root, cgroup_driver, log),
         Some(Verb::Start(arguments)) => start::run(arguments, &state_root),
-        Some(Verb::Run(arguments)) => run::run(arguments, state_root, log),
+        Some(Verb::Run(arguments)) => run::run(arguments, state_root, cgroup_driver, log),
         Some(Verb::State(arguments)) => state::run(arguments, &state_root),
         Some(Verb::Kill(arguments)) => kill::run(arguments, &state_root),
         Some(Verb::Delete(arguments)) => delete::run(arguments, &state_root, log),
@@ -203,6 +202,11 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         Some(Verb::Events(arguments)) => events::run(arguments, &state_root),
         Some(Verb::Spec(arguments)) => spec::run(arguments),
         Some(Verb::Features(_)) => features::run(),
+        Some(Verb::Monitor(_)) if line.global.systemd_cgroup => {
+            anyhow::bail!(
+                "monitor: --systemd-cgroup is not supported: it makes the cgroups of its containers itself"
+            )
+        }
         Some(Verb::Monitor(arguments)) => Ok(monitor::run(arguments, state_root, log)),
         Some(Verb::Other(words)) => {
             let verb = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();

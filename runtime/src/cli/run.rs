@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal as Name};
-use runtime::container::{self, Console, Gate};
+use runtime::container::{self, CgroupDriver, Console, Gate};
 use runtime::monitor::event_loop::block_signals;
 use runtime::process::{self, Exit, Signal};
 
@@ -32,13 +32,18 @@ pub struct Arguments {
     die_with: Option<u32>,
 }
 
-pub fn run(arguments: &Arguments, state_root: PathBuf, log: &Log) -> anyhow::Result<u8> {
+pub fn run(
+    arguments: &Arguments,
+    state_root: PathBuf,
+    cgroup_driver: CgroupDriver,
+    log: &Log,
+) -> anyhow::Result<u8> {
     let console = match &arguments.setup.console_socket {
         Some(socket) => Console::Socket(socket.clone()),
         None if arguments.detach => Console::Absent,
         None => Console::Returned,
     };
-    let mut request = arguments.setup.request(state_root, console, Gate::Held)?;
+    let mut request = arguments.setup.request(state_root, console, cgroup_driver, Gate::Held)?;
     if let Some(number) = arguments.rootfs_fd {
         let rootfs = runtime::sys::fd::take_inherited(number)
             .with_context(|| format!("--rootfs-fd {number}: not an open descriptor"))?;

@@ -18,6 +18,8 @@ pub(super) fn if_own(id: &Id, record: &Record) -> Result<Option<Cgroup>> {
     let cgroup = at_path(record)?;
     let own = match cgroup.owner() {
         Some(owner) => owner == mark(id, record),
+        // systemd removes one that becomes empty, and may still know its unit.
+        None if record.unit.is_some() && cgroup.is_gone() => true,
         // One of ours that was made anew, by somebody who leaves no mark, has none.
         None => !record.cgroup_marked,
     };
@@ -46,5 +48,10 @@ pub(super) fn in_state(
 }
 
 fn at_path(record: &Record) -> Result<Cgroup> {
-    Ok(Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?))
+    let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(&record.cgroup)?);
+    match &record.unit {
+        // One of another boot is gone, and may have no systemd to be asked about it.
+        Some(unit) if record.is_of_this_boot()? => Ok(cgroup.of_unit(unit)),
+        _ => Ok(cgroup),
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
 use nix::sched::CloneFlags;
@@ -10,6 +9,7 @@ use nix::sched::CloneFlags;
 use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
 use super::delete::run_poststop;
+use super::home::Home;
 use super::listener::Agent;
 use super::prepare::{Machine, Prepared};
 use super::record::{Folder, Record};
@@ -17,7 +17,7 @@ use super::request::{CreateRequest, Gate};
 use super::settings::{set_oom_score_adj, write_id_map, write_pid_file};
 use super::start::run_poststart;
 use super::{Id, State, Status};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, check_resources};
+use crate::cgroup::{Cgroup, Hierarchies, Occupant, check_resources};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::hooks::{self, HookFailure, Point, Surroundings};
@@ -144,7 +144,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
     let built = fault::point(3).and_then(|()| {
-        let mut record = Record::new(bundle, &plan, checked.cgroup_path.as_str().to_owned())?;
+        let mut record = Record::new(bundle, &plan, &checked.home)?;
         let annotations = spec.annotations().iter().flatten();
         record.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
         build(&mut made, &plan, request, checked, record)
@@ -182,7 +182,7 @@ struct Checked {
     agent: Option<Agent>,
     prepared: Prepared,
     console: Receiver,
-    cgroup_path: CgroupPath,
+    home: Home,
     hierarchies: Hierarchies,
     pidfd_socket: Option<OwnedFd>,
     sources: Sources,
@@ -203,14 +203,14 @@ impl Checked {
         }
         plan.resources.as_ref().map_or(Ok(()), check_resources)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
-        let cgroup = plan.cgroups_path.as_deref().and_then(Path::to_str);
+        let hierarchies = Hierarchies::discover()?;
         let prepared = Prepared::new(&plan.process, plan.seccomp.as_ref(), &machine)?;
         Ok(Checked {
             agent: Agent::open(plan.seccomp.as_ref(), prepared.filter.as_ref())?,
             prepared,
             console: Receiver::open(&request.console, plan.process.terminal)?,
-            cgroup_path: CgroupPath::new(cgroup, request.id.as_str())?,
-            hierarchies: Hierarchies::discover()?,
+            home: Home::new(request.cgroup_driver, plan.cgroups_path.as_deref(), &request.id, &hierarchies)?,
+            hierarchies,
             pidfd_socket: request.pidfd_socket.as_deref().map(connect).transpose()?,
             sources: Sources::open(plan, request.rootfs.take())?,
             joined,
@@ -253,16 +253,16 @@ fn build(
     checked: Checked,
     mut record: Record,
 ) -> Result<Built> {
-    let Checked { joined, agent, prepared, console, cgroup_path, hierarchies, pidfd_socket, sources } =
-        checked;
+    let Checked { joined, agent, prepared, console, home, hierarchies, pidfd_socket, sources } = checked;
     let mut clamped = prepared.clamped;
     clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
     folder.write(&record)?;
     fault::point(4)?;
-    let cgroup = made.cgroup.insert(Cgroup::create(&hierarchies, &cgroup_path)?);
+    let (cgroup, mut occupant) = home.make(&hierarchies)?;
+    let cgroup = made.cgroup.insert(cgroup);
     record.cgroup_marked = cgroup.mark(&cgroup::mark(&request.id, &record));
-    log::debug!("made cgroup {}", cgroup_path.as_str());
+    log::debug!("made cgroup {}", cgroup.path());
     fault::point(5)?;
     let entrance = cgroup.entrance()?;
     let gate = match request.gate {
@@ -299,6 +299,9 @@ fn build(
     // make its devices.
     let notices = cgroup.apply(plan.resources.as_ref())?;
     clamped.extend(notices.iter().map(ToString::to_string));
+    if let Some(occupant) = &mut occupant {
+        occupant.make_room(cgroup)?;
+    }
     let kinship = Kinship::of(request.as_sibling);
     log::debug!(
         "set its limits; creating its first process, with new namespaces: {:?}",
@@ -308,6 +311,7 @@ fn build(
     log::debug!("created process {}", launched.pid);
     // Our copies of the container's descriptors would keep its pipes open.
     drop(child);
+    occupant.map_or(Ok(()), Occupant::leave)?;
     fault::point(10)?;
     if let Some(wanted) = plan.process.oom_score_adj {
         clamped.extend(set_oom_score_adj(launched.pid, wanted)?);

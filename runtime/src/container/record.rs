@@ -12,6 +12,7 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::home::Home;
 use super::{Id, Status};
 use crate::cgroup::is_frozen;
 use crate::error::{Error, Result};
@@ -39,6 +40,9 @@ pub struct Record {
     pub rootfs: PathBuf,
     /// Its cgroup, as absolute path in every hierarchy.
     pub cgroup: String,
+    /// The scope that systemd makes that cgroup for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Its creator has not finished: it runs hooks, or waits for somebody who answers the filter's calls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub half_made: bool,
@@ -212,13 +216,14 @@ impl Folder {
 
 impl Record {
     /// A record of a container that has no process yet.
-    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, cgroup: String) -> Result<Record> {
+    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, home: &Home) -> Result<Record> {
         Ok(Record {
             version: VERSION,
             oci_version: plan.version.clone(),
             bundle,
             rootfs: plan.root.path.clone(),
-            cgroup,
+            cgroup: home.path().as_str().to_owned(),
+            unit: home.unit().map(str::to_owned),
             half_made: false,
             shares_pids: !plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
             cgroup_marked: false,
@@ -283,6 +288,7 @@ mod tests {
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
             cgroup: "/hull/x".to_owned(),
+            unit: None,
             half_made: false,
             shares_pids: false,
             cgroup_marked: false,
