@@ -265,7 +265,7 @@ fn refusals_name_file_group_and_value() {
         ),
         (
             r#"{"devices": [{"allow": true, "type": "c", "access": "x"}]}"#,
-            "linux.resources.devices[0]: access \"x\" has letters other than r, w and m",
+            "linux.resources.devices[0]: access \"x\" has none of the letters r, w and m",
         ),
         (
             r#"{"devices": [{"allow": true, "type": "c", "major": 10, "access": "rwm"},
