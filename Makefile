@@ -13,11 +13,12 @@ BIN := $(TARGET_DIR)/hull/bin
 PROGRAMS := rrun rbuild rcri roci
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test conformance bench fuzz lint install clean packages test-packages bench-packages
+.PHONY: help build demo test test-cgroup2 conformance bench fuzz lint install clean packages test-packages machine-packages bench-packages
 
 help:
 	@echo 'make demo      build an image, run it detached and as a pod, and leave nothing behind: a minute after compiling'
 	@echo 'make test      every test, on the programs as they are installed'
+	@echo 'make test-cgroup2   tests of roci on a machine with cgroup v2 and systemd, in qemu'
 	@echo 'make lint      formatting, clippy, rustdoc, dependency policy, shell scripts'
 	@echo 'make conformance   public suites of other projects, see docs/conformance.md; RUNTIME= and SUITES= choose'
 	@echo 'make bench     side by side with podman, crun, buildah and containerd: ratios'
@@ -31,6 +32,10 @@ packages:
 # Of other projects, for tests that say which they did not find: a JVM and what makes the base of its image, and engines.
 test-packages:
 	@tests/scripts/packages.sh --optional debootstrap default-jdk-headless docker.io podman containerd uidmap
+
+# What runs the machine with cgroup v2, and what its disk is made with.
+machine-packages:
+	@tests/scripts/packages.sh --optional qemu-system-x86 seabios debootstrap e2fsprogs
 
 bench-packages:
 	@tests/scripts/packages.sh --optional crun podman buildah containerd
@@ -63,6 +68,10 @@ test: build test-packages
 	$(CARGO) test -p runtime --features fault-injection --test faults \
 	--test attacks --test attacks_on_process --test attacks_in_motion; }; tests=$$?; \
 	$(TARGET_DIR)/debug/leak-check after $(TARGET_DIR)/hull/before && exit $$tests
+
+# The roci of an installation, on another kernel and another kind of cgroups than this machine's.
+test-cgroup2: build machine-packages
+	$(CARGO) run -q -p tests --bin machine -- --roci $(BIN)/roci
 
 # What is expected is about our runtime; another one is only shown.
 conformance: $(if $(RUNTIME),,build)

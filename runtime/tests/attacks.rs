@@ -211,6 +211,7 @@ fn readonly_paths_and_root_stay_so() {
         "for path in /x /etc/x /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/x /sys/fs/cgroup/x; do \
          (echo 0 > $path) 2>/dev/null && echo wrote $path; done; \
          (echo 1 > /sys/fs/cgroup/memory/cgroup.procs) 2>/dev/null && echo cgroup; \
+         (echo 1 > /sys/fs/cgroup/cgroup.procs) 2>/dev/null && echo cgroup; \
          echo ok > /dev/shm/x && cat /dev/shm/x",
     );
     assert_eq!(bundle.run().succeeded().out, "ok\n");

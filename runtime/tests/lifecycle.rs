@@ -307,7 +307,6 @@ fn what_is_not_done_is_refused_by_name() {
     }
     bundle.verb(&["frobnicate"]).failed(1, "unknown command");
     bundle.verb(&["frobnicate", "-h"]).failed(1, "No help topic for 'frobnicate'");
-    bundle.verb(&["--systemd-cgroup", "run", &bundle.id]).failed(1, "--systemd-cgroup");
     bundle.verb(&["state", "../x"]).failed(1, "invalid container id");
     let version = bundle.verb(&["--version"]).succeeded().out;
     assert!(version.lines().any(|line| line.starts_with("commit: ")), "{version}");
@@ -320,8 +319,9 @@ fn preserved_descriptors_arrive_and_no_others() {
     bundle.shell("ls /proc/self/fd; cat <&3");
     bundle.write_config();
     fs::write(bundle.path().join("passed"), "passed on\n").unwrap();
+    let driver = if common::by_systemd() { "--systemd-cgroup" } else { "" };
     let script = format!(
-        "exec 3<passed 4<passed 9<passed; exec {ROCI} --root {} run --preserve-fds 1 {}",
+        "exec 3<passed 4<passed 9<passed; exec {ROCI} {driver} --root {} run --preserve-fds 1 {}",
         bundle.state_root().display(),
         bundle.id
     );
@@ -366,7 +366,9 @@ fn a_cgroup_in_use_is_nobody_elses() {
     first.start();
     let mut second = Bundle::new(&["true"]);
     second.set("/linux/cgroupsPath", first.config["linux"]["cgroupsPath"].clone());
-    second.run().failed(1, "already contains processes");
+    // systemd knows it by its unit.
+    let reason = if common::by_systemd() { "was already loaded" } else { "already contains processes" };
+    second.run().failed(1, reason);
     assert_eq!(fs::read_dir(second.state_root()).unwrap().count(), 0);
     assert_eq!(first.status(), "running");
 }
@@ -563,11 +565,12 @@ fn want_of_memory_is_an_event() {
 #[test]
 fn a_specification_is_written_once_and_runs() {
     let mut bundle = Bundle::new(&["true"]);
+    let cgroup = bundle.config["linux"]["cgroupsPath"].clone();
     bundle.verb(&["spec"]).succeeded();
     bundle.verb(&["spec"]).failed(1, "config.json: File exists");
     bundle.config = serde_json::from_slice(&fs::read(bundle.path().join("config.json")).unwrap()).unwrap();
     bundle.set("/process/terminal", json!(false));
-    bundle.set("/linux/cgroupsPath", json!(format!("/hull-test-{}/c", bundle.id)));
+    bundle.set("/linux/cgroupsPath", cgroup);
     bundle.shell("hostname; id -u");
     assert_eq!(bundle.run().succeeded().out, "roci\n0\n");
     fs::remove_file(bundle.path().join("config.json")).unwrap();
@@ -585,7 +588,7 @@ fn exec_chooses_a_cgroup_below() {
     let pids: Vec<_> = bundle.cgroups().into_iter().map(|folder| folder.join("sub")).collect();
     pids.iter().for_each(|folder| fs::create_dir(folder).unwrap());
     let seen = bundle.verb(&["exec", "--cgroup", "sub", &id, "cat", "/proc/self/cgroup"]).succeeded().out;
-    assert!(seen.lines().all(|line| line.ends_with("/c/sub")), "{seen}");
+    assert!(seen.lines().all(|line| line.ends_with("/sub")), "{seen}");
     bundle.verb(&["exec", "--cgroup", "../x", &id, "true"]).failed(1, "bad sub cgroup path");
     bundle.verb(&["exec", "--cgroup", "absent", &id, "true"]).failed(255, "adding pid to cgroup");
     bundle.verb(&["exec", "--cgroup", "nothing:sub", &id, "true"]).failed(255, "unknown controller");
@@ -622,17 +625,47 @@ fn a_socket_receives_the_process() {
 }
 
 #[test]
-fn a_frozen_cgroup_takes_no_container() {
-    let bundle = Bundle::new(&["true"]);
-    let folder = std::path::PathBuf::from(format!("/sys/fs/cgroup/freezer/hull-test-{}/c", bundle.id));
-    if !std::path::Path::new("/sys/fs/cgroup/freezer").exists() {
-        println!("skipped: no v1 freezer");
+fn exec_follows_a_container_into_a_cgroup_below() {
+    if !common::unified() {
+        common::report_skipped("cgroup v2 alone");
         return;
     }
+    // As systemd in a container does: once controllers are handed down, the container's own cgroup takes no process.
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/mounts/6/options", json!(["nosuid", "noexec", "nodev", "relatime", "rw"]));
+    bundle.shell(
+        "cd /sys/fs/cgroup; mkdir init other; echo 1 > init/cgroup.procs; echo +pids > cgroup.subtree_control; \
+         touch /tmp/ready; cd /; while :; do sleep 1; done",
+    );
+    bundle.start();
+    wait_for("its own cgroups", || bundle.rootfs().join("tmp/ready").exists());
+    let own = bundle.exec(&["cat", "/proc/self/cgroup"]).succeeded().out;
+    assert_eq!(own, "0::/init\n");
+    // Who chooses a cgroup gets that one, or hears that it cannot be.
+    let chosen = ["exec", "--cgroup", "other", &bundle.id, "cat", "/proc/self/cgroup"];
+    assert_eq!(bundle.verb(&chosen).succeeded().out, "0::/other\n");
+    bundle.verb(&["exec", "--cgroup", "/", &bundle.id, "true"]).failed(255, "busy");
+    bundle.verb(&["pause", &bundle.id]).succeeded();
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_frozen_cgroup_takes_no_container() {
+    if common::by_systemd() {
+        // It makes a new one for each.
+        return;
+    }
+    let bundle = Bundle::new(&["true"]);
+    let (root, file, frozen, thawed) = match common::unified() {
+        true => ("/sys/fs/cgroup", "cgroup.freeze", "1", "0"),
+        false => ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN", "THAWED"),
+    };
+    let folder = std::path::Path::new(root).join(format!("hull-test-{}/c", bundle.id));
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("freezer.state"), "FROZEN").unwrap();
+    fs::write(folder.join(file), frozen).unwrap();
     bundle.run().failed(1, "container's cgroup unexpectedly frozen");
-    fs::write(folder.join("freezer.state"), "THAWED").unwrap();
+    fs::write(folder.join(file), thawed).unwrap();
     bundle.run().succeeded();
     bundle.assert_nothing_left();
 }
@@ -661,7 +694,7 @@ fn what_it_can_do_is_told() {
     let features: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(features["ociVersionMax"], "1.3.0");
     assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
-    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+    assert_eq!(features["linux"]["cgroup"]["systemd"], true);
     let flags = features["linux"]["seccomp"]["supportedFlags"].as_array().unwrap();
     assert!(flags.contains(&json!("SECCOMP_FILTER_FLAG_LOG")), "{flags:?}");
 }

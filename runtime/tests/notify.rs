@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 
 use common::{Bundle, receive_with};
 use libseccomp::{ScmpNotifReq, ScmpNotifResp, ScmpNotifRespFlags};
+use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 /// A bundle whose filter hands `calls` over.
@@ -27,7 +28,14 @@ fn listened(calls: &[&str]) -> (Bundle, UnixListener) {
 
 /// Answers every call with an error, until nobody is left who could make one.
 fn refuse_all(descriptor: OwnedFd, errno: i32) {
-    while let Ok(request) = ScmpNotifReq::receive(descriptor.as_raw_fd()) {
+    // Kernels before 6.11 leave who receives waiting when nobody can call any more; a poll they have always woken.
+    let waits = || {
+        let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
+        rustix::event::poll(&mut polled, None).unwrap();
+        polled[0].revents().contains(PollFlags::IN)
+    };
+    while waits() {
+        let Ok(request) = ScmpNotifReq::receive(descriptor.as_raw_fd()) else { continue };
         let answer = ScmpNotifResp::new_error(request.id, -errno, ScmpNotifRespFlags::empty());
         // Who asked may have been killed meanwhile.
         let _ = answer.respond(descriptor.as_raw_fd());

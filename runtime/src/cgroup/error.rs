@@ -20,6 +20,24 @@ pub enum Error {
     /// No cgroup file system is mounted at all.
     #[error("no cgroup hierarchy is mounted on this machine; mount cgroup2 at /sys/fs/cgroup")]
     NoHierarchy,
+    /// The systemd driver was asked for and cannot work here.
+    #[error(
+        "cgroups cannot be made by systemd: {reason}; leave --systemd-cgroup out to have them without it"
+    )]
+    NoSystemd {
+        /// What is missing.
+        reason: String,
+    },
+    /// systemd did not do what it was asked for.
+    #[error("systemd cannot {operation} {unit}: {reason}")]
+    Systemd {
+        /// start, stop, or set the limits of.
+        operation: &'static str,
+        /// The container's unit.
+        unit: String,
+        /// systemd's own words, or what was wrong with the conversation.
+        reason: String,
+    },
     /// A requested cgroup path that we do not accept.
     #[error("cgroup path {given:?} {reason}")]
     Path {
@@ -135,7 +153,7 @@ impl Error {
             Error::Path { .. } | Error::Invalid { .. } => Kind::InvalidSpec,
             Error::Unsupported { .. } => Kind::Unsupported,
             Error::Populated { .. } | Error::Frozen { .. } | Error::Busy { .. } => Kind::InvalidState,
-            Error::NoHierarchy => Kind::Machine,
+            Error::NoHierarchy | Error::NoSystemd { .. } | Error::Systemd { .. } => Kind::Machine,
             other => match other.errno() {
                 Some(Errno::PERM | Errno::ACCESS | Errno::ROFS) => Kind::PermissionDenied,
                 _ => Kind::Machine,
@@ -154,6 +172,8 @@ impl Error {
             | Error::Join { source, .. }
             | Error::DeviceProgram { source, .. } => Some(*source),
             Error::NoHierarchy
+            | Error::NoSystemd { .. }
+            | Error::Systemd { .. }
             | Error::Path { .. }
             | Error::Populated { .. }
             | Error::Invalid { .. }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::freeze::is_frozen;
 use super::mounts::read_whole;
-use super::{CgroupPath, Error, Hierarchies, Hierarchy, Kind};
+use super::{CgroupPath, Error, Hierarchies, Hierarchy, Kind, Scope};
 
 /// One path in every hierarchy of the machine.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Cgroup {
     unified: bool,
     /// Hierarchies are missing because its user may make nothing there.
     is_partial: bool,
+    /// The scope that systemd made it for.
+    unit: Option<String>,
 }
 
 /// The cgroup's folder in one hierarchy.
@@ -119,6 +121,26 @@ impl Cgroup {
         Ok(())
     }
 
+    /// The cgroup of a scope that systemd has just started.
+    pub(super) fn of_scope(hierarchies: &Hierarchies, scope: &Scope) -> Result<Cgroup, Error> {
+        let cgroup = Cgroup::at(hierarchies, scope.path());
+        for place in &cgroup.places {
+            fs::access(&place.folder, fs::Access::EXISTS).map_err(|source| Error::Folder {
+                operation: "find systemd's",
+                path: place.folder.clone(),
+                source,
+            })?;
+        }
+        // It hands down those that it has settings for; containers have limits for others, too.
+        cgroup.enable_controllers()?;
+        Ok(cgroup.of_unit(scope.unit()))
+    }
+
+    /// The same cgroup, which systemd made for a unit: that hears of its limits and goes with it.
+    pub fn of_unit(self, unit: &str) -> Cgroup {
+        Cgroup { unit: Some(unit.to_owned()), ..self }
+    }
+
     /// The cgroup of an existing container: hierarchies in which its folder is missing are left out.
     pub fn open(hierarchies: &Hierarchies, path: &CgroupPath) -> Cgroup {
         let mut cgroup = Cgroup::at(hierarchies, path);
@@ -137,6 +159,7 @@ impl Cgroup {
             places: hierarchies.all().iter().map(place).collect(),
             unified: hierarchies.is_unified(),
             is_partial: false,
+            unit: None,
         }
     }
 
@@ -153,6 +176,10 @@ impl Cgroup {
     /// The folder in the v2 hierarchy, if there is one.
     pub fn version2_folder(&self) -> Option<&Path> {
         self.places.iter().find(|place| *place.hierarchy.kind() == Kind::V2).map(|place| &*place.folder)
+    }
+
+    pub(super) fn unit(&self) -> Option<&str> {
+        self.unit.as_deref()
     }
 
     pub(super) fn places(&self) -> &[Place] {

@@ -27,6 +27,7 @@ mod rootless;
 mod settings;
 mod stats;
 mod sub;
+mod systemd;
 mod tree;
 
 pub use devices::DeviceRules;
@@ -40,3 +41,4 @@ pub use rootless::{Rootless, in_user_namespace};
 pub use settings::check as check_resources;
 pub use stats::Stats;
 pub use sub::SubCgroup;
+pub use systemd::{Occupant, Scope, Systemd};

@@ -44,7 +44,7 @@ impl CgroupPath {
             return Err(refused(path, "is longer than 1024 bytes"));
         }
         if !path.starts_with('/') && path.matches(':').count() == 2 {
-            return Err(refused(path, "names a systemd slice; only cgroup paths are supported"));
+            return Err(refused(path, "names a slice of systemd, which needs --systemd-cgroup"));
         }
         let mut normal = String::with_capacity(path.len() + 1);
         for component in path.split('/').filter(|component| !matches!(*component, "" | ".")) {

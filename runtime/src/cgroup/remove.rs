@@ -6,7 +6,7 @@ use rustix::fs::{self, AtFlags, CWD};
 use rustix::io::Errno;
 
 use super::group::Place;
-use super::{Cgroup, Error, tree};
+use super::{Cgroup, Error, systemd, tree};
 
 /// Waiting starts here and doubles, as a process that was just reaped is gone within microseconds.
 const FIRST_WAIT: Duration = Duration::from_micros(100);
@@ -14,6 +14,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
 impl Cgroup {
     /// Removes the cgroup and whatever cgroups the container made below it.
+    ///
+    /// With it goes the unit of systemd that it was made for.
     ///
     /// Waits until `patience` has passed for dying processes to leave. Goes on to the other hierarchies after a
     /// failure and returns the first one. A cgroup that is already gone is removed.
@@ -26,7 +28,11 @@ impl Cgroup {
                 first = result;
             }
         }
-        first
+        match self.unit() {
+            // A scope that others are in has to stay, as has the record that names it.
+            Some(unit) if first.is_ok() => systemd::stop(unit),
+            _ => first,
+        }
     }
 }
 

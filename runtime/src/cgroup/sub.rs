@@ -1,11 +1,14 @@
-//! A cgroup below a container's own, chosen for a further process (`exec --cgroup`).
+//! A cgroup below a container's own for a further process: chosen (`exec --cgroup`), or that of the first process.
 
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
+use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::group::Place;
+use super::mounts::read_whole;
 use super::{Cgroup, CgroupPath, Entrance, Error, Hierarchies, Kind};
 
 /// `[CONTROLLER[,CONTROLLER]...:]PATH`: for all hierarchies, or for those of some v1 controllers. The path starts at the
@@ -76,11 +79,48 @@ impl Cgroup {
             other => other,
         })
     }
+
+    /// Opens the v2 cgroup below this one that a process of the container has put itself into; `None` where it is in none.
+    ///
+    /// Where a container hands controllers down, as a systemd or docker in it does, its own cgroup takes no process any
+    /// more (EBUSY; the kernel's cgroup-v2.rst, "No Internal Process Constraint").
+    pub fn open_below(&self, process: i32) -> Option<OwnedFd> {
+        let list = read_whole(format!("/proc/{process}/cgroup")).ok()?;
+        let list = std::str::from_utf8(&list).ok()?;
+        let below = below(self.path().as_str(), list)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::open(self.version2_folder()?.join(below), flags, Mode::empty()).ok()
+    }
+}
+
+/// The rest of the v2 path in `/proc/<pid>/cgroup` after `own`. No component of it leads up: who is outside of the reader's
+/// cgroup namespace is told with `/..`, and that is not below anybody's.
+fn below<'a>(own: &str, list: &'a str) -> Option<&'a str> {
+    let path = list.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let below = path.strip_prefix(own)?.strip_prefix('/')?;
+    let inside = Path::new(below).components().all(|component| matches!(component, Component::Normal(_)));
+    (inside && !below.is_empty()).then_some(below)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_cgroup_below_the_containers_is_its_processes() {
+        for (list, expected) in [
+            ("0::/hull/x/init/a\n", Some("init/a")),
+            ("4:memory:/hull/x/no\n0::/hull/x/init\n", Some("init")),
+            ("0::/hull/x\n", None),
+            ("0::/hull/x/\n", None),
+            ("0::/hull/xy/init\n", None),
+            ("0::/hull/x/../y\n", None),
+            ("0::/../hull/x/init\n", None),
+            ("4:memory:/hull/x/init\n", None),
+        ] {
+            assert_eq!(below("/hull/x", list), expected, "{list}");
+        }
+    }
 
     #[test]
     fn only_what_is_below_is_taken() {

@@ -59,6 +59,7 @@ impl Setup {
             new_keyring: !self.no_new_keyring,
             pidfd_socket: self.pidfd_socket.clone(),
             no_pivot: self.no_pivot,
+            cgroup_driver: context.cgroup_driver,
             gate,
             dies_with_creator: false,
             as_sibling: false,

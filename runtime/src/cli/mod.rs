@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use runtime::cgroup::Rootless;
-use runtime::container::Id;
+use runtime::container::{CgroupDriver, Id};
 use runtime::features::SPEC_VERSIONS;
 use runtime::security::own_executable::Protection;
 
@@ -66,7 +66,7 @@ struct Global {
     /// Log what is done
     #[arg(long)]
     debug: bool,
-    /// Let systemd manage cgroups (refused: not supported)
+    /// Have systemd make the cgroups of new containers; linux.cgroupsPath is then slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
     /// Whether containers may go without a cgroup where this user may make none: auto is for all but the machine's root
@@ -79,6 +79,8 @@ struct Global {
 pub struct Context {
     /// Folder of the containers' records.
     pub state_root: PathBuf,
+    /// `--systemd-cgroup`.
+    pub cgroup_driver: CgroupDriver,
     /// `--rootless`.
     pub rootless: Rootless,
 }
@@ -196,18 +198,17 @@ pub fn run(protection: Option<Protection>) -> ExitCode {
 }
 
 fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
-    anyhow::ensure!(
-        !line.global.systemd_cgroup,
-        "--systemd-cgroup is not supported: cgroups are managed directly"
-    );
     // Not every verb looks at containers.
     let state_root = || -> anyhow::Result<PathBuf> {
         let root = state_root::find(line.global.root.as_deref())?;
         ::log::debug!("roci {} with state in {}", env!("CARGO_PKG_VERSION"), root.display());
         Ok(root)
     };
-    let context =
-        || Ok::<_, anyhow::Error>(Context { state_root: state_root()?, rootless: line.global.rootless });
+    // The other verbs find it in the container's record.
+    let cgroup_driver =
+        if line.global.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
+    let rootless = line.global.rootless;
+    let context = || Ok::<_, anyhow::Error>(Context { state_root: state_root()?, cgroup_driver, rootless });
     match &line.verb {
         Some(Verb::Create(arguments)) => create::run(arguments, &context()?, log),
         Some(Verb::Start(arguments)) => start::run(arguments, &state_root()?),
@@ -224,6 +225,11 @@ fn dispatch(line: &CommandLine, log: &Log) -> anyhow::Result<u8> {
         Some(Verb::Events(arguments)) => events::run(arguments, &state_root()?),
         Some(Verb::Spec(arguments)) => spec::run(arguments),
         Some(Verb::Features(_)) => features::run(),
+        Some(Verb::Monitor(_)) if line.global.systemd_cgroup => {
+            anyhow::bail!(
+                "monitor: --systemd-cgroup is not supported: it makes the cgroups of its containers itself"
+            )
+        }
         Some(Verb::Monitor(arguments)) => Ok(monitor::run(arguments, state_root()?, log)),
         Some(Verb::Other(words)) => {
             let verb = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();

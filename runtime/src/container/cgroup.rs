@@ -19,6 +19,8 @@ pub(super) fn if_own(id: &Id, record: &Record) -> Result<Option<Cgroup>> {
     let Some(cgroup) = at_path(record)? else { return Ok(None) };
     let own = match cgroup.owner() {
         Some(owner) => owner == mark(id, record),
+        // systemd removes one that becomes empty, and may still know its unit.
+        None if record.unit.is_some() && cgroup.is_nowhere() => true,
         // One of ours that was made anew, by somebody who leaves no mark, has none.
         None => !record.cgroup_marked,
     };
@@ -51,5 +53,10 @@ pub(super) fn in_state(
 
 fn at_path(record: &Record) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroup else { return Ok(None) };
-    Ok(Some(Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(path)?)))
+    let cgroup = Cgroup::open(&Hierarchies::discover()?, &CgroupPath::parse(path)?);
+    Ok(Some(match &record.unit {
+        // One of another boot is gone, and may have no systemd to be asked about it.
+        Some(unit) if record.is_of_this_boot()? => cgroup.of_unit(unit),
+        _ => cgroup,
+    }))
 }

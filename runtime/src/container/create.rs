@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
 use nix::sched::CloneFlags;
@@ -11,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
 use super::delete::run_poststop;
+use super::home::Home;
 use super::listener::Agent;
 use super::prepare::{Filter, Machine, Prepared};
 use super::record::{Folder, Record};
@@ -19,8 +19,8 @@ use super::settings::{set_oom_score_adj, write_pid_file};
 use super::start::run_poststart;
 use super::user_namespace::{Traceable, write_maps, write_maps_as_user};
 use super::{Id, State, Status, rootless};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, Rootless, check_resources};
-use crate::error::{Error, Kind, Result};
+use crate::cgroup::{Cgroup, Hierarchies, Occupant, check_resources};
+use crate::error::{Error, Result};
 use crate::fault;
 use crate::hooks::{self, Defaults, HookFailure, Point};
 use crate::init::{
@@ -147,7 +147,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(2)?;
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
     let built = fault::point(3).and_then(|()| {
-        let mut record = Record::new(bundle, &plan, &checked.cgroup_path)?;
+        let mut record = Record::new(bundle, &plan, &checked.home)?;
         let annotations = spec.annotations().iter().flatten();
         record.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
         build(&mut made, &plan, request, checked, record)
@@ -185,7 +185,7 @@ struct Checked {
     agent: Option<Agent>,
     prepared: Prepared,
     console: Receiver,
-    cgroup_path: CgroupPath,
+    home: Home,
     hierarchies: Hierarchies,
     pidfd_socket: Option<OwnedFd>,
     /// Not there where only the child has the rights to open them.
@@ -211,28 +211,30 @@ impl Checked {
         examine_devices(&plan.net_devices)?;
         let machine = Machine::read(plan.namespaces.has(CloneFlags::CLONE_NEWUSER))?;
         let creator_is_root = machine.caller_is_root();
+        let mut hierarchies = Hierarchies::discover()?;
         if !creator_is_root {
             rootless::check(plan)?;
+            hierarchies = hierarchies.with_controllers();
         }
         let prepared = Prepared::new(&plan.process, Filter::compile(plan.seccomp.as_ref())?, &machine)?;
-        let asked = plan.cgroups_path.as_deref().and_then(Path::to_str);
-        let (mut hierarchies, id) = (Hierarchies::discover()?, request.id.as_str());
-        let mut cgroup_path = CgroupPath::new(asked, id)?;
         let mut sources = None;
         if creator_is_root {
             sources = Sources::open(plan, request.rootfs.take())?;
         } else {
             rootless::check_filter(prepared.filter.as_ref())?;
-            hierarchies = hierarchies.with_controllers();
-            if asked.is_none() && hierarchies.is_unified() {
-                cgroup_path = CgroupPath::beside_own(id).unwrap_or(cgroup_path);
-            }
         }
+        let home = Home::new(
+            request.cgroup_driver,
+            plan.cgroups_path.as_deref(),
+            &request.id,
+            &hierarchies,
+            creator_is_root,
+        )?;
         Ok(Checked {
             agent: Agent::open(plan.seccomp.as_ref(), prepared.filter.as_ref())?,
             prepared,
             console: Receiver::open(&request.console, plan.process.terminal)?,
-            cgroup_path,
+            home,
             hierarchies,
             pidfd_socket: request.pidfd_socket.as_deref().map(connect).transpose()?,
             sources,
@@ -277,13 +279,14 @@ fn build(
     checked: Checked,
     mut record: Record,
 ) -> Result<Built> {
-    let Checked { joined, agent, prepared, console, cgroup_path, hierarchies, pidfd_socket, .. } = checked;
+    let Checked { joined, agent, prepared, console, home, hierarchies, pidfd_socket, .. } = checked;
     let mut clamped = prepared.clamped;
     clamped.extend(plan.notes.iter().cloned());
     let folder = &made.folder;
     folder.write(&record)?;
     fault::point(4)?;
-    let cgroup = made.cgroup.insert(make_cgroup(&hierarchies, &cgroup_path, plan, request.rootless)?);
+    let (cgroup, mut occupant) = home.make(&hierarchies, request.rootless)?;
+    let cgroup = made.cgroup.insert(cgroup);
     if cgroup.is_nowhere() {
         record.cgroup = None;
         folder.write(&record)?;
@@ -295,7 +298,7 @@ fn build(
         }
     }
     record.cgroup_marked = cgroup.mark(&cgroup::mark(&request.id, &record));
-    log::debug!("made cgroup {}", cgroup_path.as_str());
+    log::debug!("made cgroup {}", cgroup.path());
     fault::point(5)?;
     let entrance = cgroup.entrance()?;
     let gate = match request.gate {
@@ -333,6 +336,9 @@ fn build(
     // make its devices.
     let notices = cgroup.apply_with(plan.resources.as_ref(), request.rootless)?;
     clamped.extend(notices.iter().map(ToString::to_string));
+    if let Some(occupant) = &mut occupant {
+        occupant.make_room(cgroup)?;
+    }
     let kinship = Kinship::of(request.as_sibling);
     log::debug!(
         "set its limits; creating its first process, with new namespaces: {:?}",
@@ -342,6 +348,7 @@ fn build(
     log::debug!("created process {}", launched.pid);
     // Our copies of the container's descriptors would keep its pipes open.
     drop(child);
+    occupant.map_or(Ok(()), Occupant::leave)?;
     fault::point(10)?;
     let creates_user = flags.contains(CloneFlags::CLONE_NEWUSER);
     match (creates_user, checked.creator_is_root) {
@@ -480,29 +487,6 @@ fn clone_child(
     drop(children);
     drop(visit);
     Ok(launched)
-}
-
-/// The container's cgroup. Who may make none and asks for none goes without, as with runc.
-fn make_cgroup(
-    hierarchies: &Hierarchies,
-    path: &CgroupPath,
-    plan: &Plan,
-    rootless: Rootless,
-) -> Result<Cgroup> {
-    match Cgroup::create(hierarchies, path) {
-        Err(error) if error.kind() == Kind::PermissionDenied && rootless.applies() => {
-            if plan.cgroups_path.is_none() {
-                return Ok(Cgroup::create_where_allowed(hierarchies, path)?);
-            }
-            Err(Error::Spec {
-                path: "linux.cgroupsPath".to_owned(),
-                reason: format!(
-                    "{error} (permission denied): have its parent delegated, or leave the field out"
-                ),
-            })
-        }
-        other => Ok(other?),
-    }
 }
 
 /// Is the running kernel this version or a later one? False for one that does not say.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
+use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
 use super::create::keyring_name;
 use super::listener::Agent;
@@ -171,7 +173,15 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID) && !child.joins_pids;
     let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
-    let launched = launch(Kinship::of(as_sibling), CloneFlags::empty(), entrance.clone_target(), &mut child)?;
+    let mut launch_in = |target| launch(Kinship::of(as_sibling), CloneFlags::empty(), target, &mut child);
+    let launched = match launch_in(entrance.clone_target()) {
+        // The container has put itself into a cgroup below and hands controllers down: then only that takes a process.
+        Err(Error::System { source: Errno::BUSY, .. }) if request.cgroups.is_empty() => {
+            let below = cgroup::of_living(record)?.and_then(|cgroup| cgroup.open_below(record.pid));
+            launch_in(below.as_ref().map(AsFd::as_fd).or_else(|| entrance.clone_target()))?
+        }
+        other => other?,
+    };
     drop(children);
     drop(child);
     fault::point(23)?;

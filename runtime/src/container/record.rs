@@ -12,8 +12,9 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::home::Home;
 use super::{Id, Status};
-use crate::cgroup::{CgroupPath, is_frozen};
+use crate::cgroup::is_frozen;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::process;
@@ -40,6 +41,9 @@ pub struct Record {
     /// Its cgroup, as absolute path in every hierarchy; none where its user may make none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// The scope that systemd makes that cgroup for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Its creator has not finished: it runs hooks, or waits for somebody who answers the filter's calls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub half_made: bool,
@@ -213,13 +217,14 @@ impl Folder {
 
 impl Record {
     /// A record of a container that has no process yet.
-    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, cgroup: &CgroupPath) -> Result<Record> {
+    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, home: &Home) -> Result<Record> {
         Ok(Record {
             version: VERSION,
             oci_version: plan.version.clone(),
             bundle,
             rootfs: plan.root.path.clone(),
-            cgroup: Some(cgroup.as_str().to_owned()),
+            cgroup: Some(home.path().as_str().to_owned()),
+            unit: home.unit().map(str::to_owned),
             half_made: false,
             shares_pids: !plan.namespaces.create.contains(CloneFlags::CLONE_NEWPID),
             cgroup_marked: false,
@@ -284,6 +289,7 @@ mod tests {
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
             cgroup: Some("/hull/x".to_owned()),
+            unit: None,
             half_made: false,
             shares_pids: false,
             cgroup_marked: false,

@@ -32,6 +32,8 @@ pub struct CreateRequest {
     /// Change the root without pivot_root, for a host whose root is an initramfs. Less safe: see
     /// [`crate::rootfs::Root::change_without_pivot`].
     pub no_pivot: bool,
+    /// Who makes its cgroup.
+    pub cgroup_driver: CgroupDriver,
     /// Who may start it.
     pub gate: Gate,
     /// Kill its first process when ours ends in whatever way: for a container that is somebody's foreground.
@@ -67,6 +69,15 @@ pub enum Console {
     Socket(PathBuf),
     /// To the caller, in [`super::Created::console_master`].
     Returned,
+}
+
+/// Who makes a container's cgroup, and so what `linux.cgroupsPath` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// We do, at that path.
+    Cgroupfs,
+    /// systemd does, for a scope that `slice:prefix:name` names.
+    Systemd,
 }
 
 /// Who may start a created container.

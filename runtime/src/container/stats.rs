@@ -79,7 +79,8 @@ impl Watched {
             let ended = !polled[0].revents().is_empty();
             let woken = polled.get(1).is_some_and(|polled| !polled.revents().is_empty());
             drop(polled);
-            if woken && self.oom.as_mut().is_some_and(OomWatch::happened) {
+            // The kernel tells changes of a control file once in 10 ms, and the first process may have ended for that reason.
+            if (woken || ended) && self.oom.as_mut().is_some_and(OomWatch::happened) {
                 return Ok(Event::OutOfMemory);
             }
             if ended {

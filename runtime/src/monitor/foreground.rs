@@ -26,7 +26,7 @@ use super::signals::block_signals;
 use super::stdio::{Direction, End, Relay};
 use super::streams::{self, Ours};
 use crate::cgroup::Rootless;
-use crate::container::{self, Console, CreateRequest, Created, Gate, Id};
+use crate::container::{self, CgroupDriver, Console, CreateRequest, Created, Gate, Id};
 use crate::error::Error;
 use crate::network;
 use crate::process::Exit;
@@ -130,6 +130,7 @@ fn create_and_follow(
         new_keyring: true,
         no_pivot: false,
         pidfd_socket: None,
+        cgroup_driver: CgroupDriver::Cgroupfs,
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: false,

@@ -15,7 +15,7 @@ use super::removal;
 use super::worker::{JobFailure, Made, Outcome, Worker};
 use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, Rootless};
 use crate::container::{
-    self, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Id, PATIENCE, Stdio, Target,
+    self, CgroupDriver, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Id, PATIENCE, Stdio, Target,
 };
 use crate::error::Error;
 use crate::network;
@@ -93,6 +93,7 @@ pub(super) fn create(
             new_keyring: true,
             no_pivot: false,
             pidfd_socket: None,
+            cgroup_driver: CgroupDriver::Cgroupfs,
             gate: Gate::Held,
             dies_with_creator: true,
             as_sibling: true,

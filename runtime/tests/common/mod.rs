@@ -53,7 +53,11 @@ impl Bundle {
             "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
         )
         .unwrap();
-        let config = config(args, &format!("/hull-test-{id}/c"));
+        let cgroup = match by_systemd() {
+            true => format!("{SLICE}:{PREFIX}:{id}"),
+            false => format!("/hull-test-{id}/c"),
+        };
+        let config = config(args, &cgroup);
         Bundle { folder, config, id, without: &[] }
     }
 
@@ -110,7 +114,11 @@ impl Bundle {
             let names: Vec<String> = self.without.iter().map(|defence| format!("{defence:?}")).collect();
             command.env("HULL_WITHOUT", names.join(","));
         }
-        command.arg("--root").arg(self.state_root()).args(arguments);
+        command.arg("--root").arg(self.state_root());
+        if by_systemd() {
+            command.arg("--systemd-cgroup");
+        }
+        command.args(arguments);
         command
     }
 
@@ -179,8 +187,16 @@ impl Bundle {
 
     /// The container's cgroup folders that exist.
     pub fn cgroups(&self) -> Vec<PathBuf> {
-        let path = format!("hull-test-{}/c", self.id);
+        let path = match by_systemd() {
+            true => format!("{SLICE}/{}", self.unit()),
+            false => format!("hull-test-{}/c", self.id),
+        };
         cgroup_roots().into_iter().map(|root| root.join(&path)).filter(|path| path.exists()).collect()
+    }
+
+    /// The container's unit where systemd makes its cgroup.
+    pub fn unit(&self) -> String {
+        format!("{PREFIX}-{}.scope", self.id)
     }
 
     /// Asserts that nothing of the container is left: no record, no cgroup, no process, no mount of ours.
@@ -189,6 +205,9 @@ impl Bundle {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let own = self.path().to_str().unwrap();
         assert!(!mounts.lines().any(|line| line.contains(own)), "a mount is left");
+        if by_systemd() {
+            assert_eq!(property(&self.unit(), "LoadState"), "not-found");
+        }
     }
 }
 
@@ -212,6 +231,32 @@ const APPLETS: [&str; 30] = [
     "touch", "head", "mkdir", "mknod", "grep", "readlink", "pwd", "env", "kill", "tty", "stty", "dd", "test",
     "wc", "sort", "ln", "unshare",
 ];
+
+/// Where systemd puts the containers of these tests.
+pub const SLICE: &str = "hulltest.slice";
+const PREFIX: &str = "hull-test";
+
+/// Whether systemd is to make the cgroups: the machine of `make test-cgroup2` runs some tests again that way.
+pub fn by_systemd() -> bool {
+    std::env::var_os("ROCI_TEST_DRIVER").is_some_and(|driver| driver == "systemd")
+}
+
+/// What systemd says about a unit.
+pub fn property(unit: &str, name: &str) -> String {
+    let output = Command::new("systemctl").args(["show", "--value", "-p", name, unit]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Whether this machine has cgroup v2 and nothing else.
+pub fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Says that a test does without something, past the capture of its output: a skipped test must not look like a passed one.
+pub fn report_skipped(missing: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "skipped: {missing} not found");
+}
 
 /// Roots of the cgroup hierarchies.
 pub fn cgroup_roots() -> Vec<PathBuf> {
@@ -418,7 +463,7 @@ pub fn read_until(child: &mut Child, words: &str) -> String {
     let mut text = Vec::new();
     let mut byte = [0];
     let out = child.stdout.as_mut().unwrap();
-    while !String::from_utf8_lossy(&text).contains(words) {
+    while !text.ends_with(words.as_bytes()) {
         match out.read(&mut byte) {
             Ok(1) => text.push(byte[0]),
             _ => break,

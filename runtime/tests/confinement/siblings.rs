@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::Bundle;
 use runtime::cgroup::Rootless;
-use runtime::container::{self, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Stdio};
+use runtime::container::{self, CgroupDriver, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Stdio};
 use runtime::process::{Exit, Signal, signal, wait};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
@@ -40,6 +40,7 @@ fn create(bundle: &Bundle) -> String {
         new_keyring: true,
         no_pivot: false,
         pidfd_socket: None,
+        cgroup_driver: CgroupDriver::Cgroupfs,
         gate: Gate::Held,
         dies_with_creator: true,
         as_sibling: true,

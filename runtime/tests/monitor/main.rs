@@ -203,7 +203,8 @@ fn a_pod_outlives_its_containers_and_ends_when_told() {
         Err(error) => assert_eq!(error.refusal(), Some(ErrorKind::NotFound), "{error}"),
     }
     assert_eq!(StatusRecord::read(&pod_folder).unwrap().unwrap().exit_code, Some(0));
-    assert!(!Path::new("/sys/fs/cgroup/memory").join(&cgroup[1..]).exists());
+    let memory = if common::unified() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/memory" };
+    assert!(!Path::new(memory).join(&cgroup[1..]).exists());
     client.shutdown().unwrap();
     eventually("the monitor ends when told", || world.is_clear());
     assert_eq!(

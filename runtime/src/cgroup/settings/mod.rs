@@ -20,7 +20,7 @@ use rustix::fs;
 use rustix::io::Errno;
 
 use super::group::write_file;
-use super::{Cgroup, DeviceRules, Error, Rootless, devices};
+use super::{Cgroup, DeviceRules, Error, Rootless, devices, systemd};
 use crate::error::Kind;
 use crate::fault::{self, Defence};
 use crate::security::Notice;
@@ -113,6 +113,9 @@ impl Cgroup {
         }
         if let Some(unified) = resources.unified().as_ref().filter(|unified| !unified.is_empty()) {
             version2::unified(self, unified)?;
+        }
+        if let (Some(unit), Some(folder)) = (self.unit(), self.version2_folder()) {
+            systemd::tell(unit, folder)?;
         }
         Ok(notices)
     }

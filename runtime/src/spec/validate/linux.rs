@@ -7,7 +7,7 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType};
 
 use super::{container_path, invalid, missing, refuse_if, text};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::namespaces::{NEW_TIME, Namespaces};
 use crate::spec::plan::{DevicePlan, NetDevicePlan, ProcessPlan};
 
@@ -252,7 +252,8 @@ fn device_name(at: &str, name: &str, may_be_template: bool) -> Result<()> {
     Ok(())
 }
 
-/// The cgroup below each hierarchy. Empty, `/` and what leads out of it would mean a cgroup that is not ours.
+/// The cgroup below each hierarchy, or `slice:prefix:name`: who makes the cgroup knows which of them it has to be. Empty, `/`
+/// and what leads out of it would mean a cgroup that is not ours.
 pub(super) fn cgroups_path(linux: &Linux) -> Result<Option<PathBuf>> {
     const FIELD: &str = "linux.cgroupsPath";
     let Some(path) = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty()) else {
@@ -261,11 +262,6 @@ pub(super) fn cgroups_path(linux: &Linux) -> Result<Option<PathBuf>> {
     text(FIELD, path)?;
     if path.components().any(|component| component == Component::ParentDir) {
         return Err(invalid(FIELD, "it has a parent component".to_owned()));
-    }
-    if path.to_string_lossy().split(':').count() == 3 && !path.is_absolute() {
-        return Err(Error::Unsupported {
-            what: format!("config.json: {FIELD}: the systemd form slice:prefix:name"),
-        });
     }
     if !path.components().any(|component| matches!(component, Component::Normal(_))) {
         return Err(invalid(FIELD, "it names the root cgroup".to_owned()));
