@@ -189,6 +189,28 @@ fn systemd_undoes_no_limit() {
 }
 
 #[test]
+fn a_unit_that_was_taken_over_is_not_stopped() {
+    needs_systemd!();
+    let mut first = Bundle::new(&["true"]);
+    // Without a PID namespace its verbs reach for what it left in its cgroup.
+    first.config["linux"]["namespaces"].as_array_mut().unwrap().remove(0);
+    first.start();
+    first.wait_status("stopped");
+    wait_for("the end of the unit", || property(&first.unit(), "LoadState") == "not-found");
+    let mut second = sleeper();
+    second.set("/linux/cgroupsPath", first.config["linux"]["cgroupsPath"].clone());
+    second.start();
+    first.verb(&["kill", &first.id, "KILL"]).failed(1, "container not running");
+    first.verb(&["delete", &first.id]).succeeded();
+    assert_eq!(
+        (second.status(), property(&first.unit(), "ActiveState")),
+        ("running".into(), "active".into())
+    );
+    second.verb(&["delete", "--force", &second.id]).succeeded();
+    first.assert_nothing_left();
+}
+
+#[test]
 fn one_process_is_enough_of_a_limit() {
     needs_systemd!();
     let mut bundle = Bundle::new(&["cat", "/sys/fs/cgroup/pids.max"]);
