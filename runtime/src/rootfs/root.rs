@@ -1,9 +1,9 @@
 //! Attaching the root file system in the container's mount namespace, and pivoting to it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
@@ -102,18 +102,9 @@ impl<'a> Root<'a> {
     pub fn pivot(self) -> Result<(), StepFailure> {
         let failed =
             |step| move |errno| StepFailure { step, object: "the root file system".to_owned(), errno };
-        // Mounts of the host that are peers of those here must not be unmounted there: they are cut off first, and
-        // for that the old root needs a handle, as "." will mean the new one.
-        let shared = self.plan.propagation.kind == libc::MS_SHARED;
-        let old = if shared { Some(old_root().map_err(failed(Step::Pivot))?) } else { None };
         rustix::process::fchdir(self.handle).map_err(failed(Step::Pivot))?;
         // With one place for both the old root ends up on top of the new one, whose last mount is then the old.
         rustix::process::pivot_root(".", ".").map_err(failed(Step::Pivot))?;
-        if let Some(old) = old {
-            rustix::process::fchdir(&old).map_err(failed(Step::Pivot))?;
-            rustix::mount::mount_change(".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-                .map_err(failed(Step::Propagation))?;
-        }
         rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(failed(Step::Pivot))?;
         rustix::process::chdir("/").map_err(failed(Step::Pivot))?;
         self.finish().map_err(failed(Step::ReadOnly))
@@ -150,11 +141,8 @@ fn unmount_kernels() -> Result<(), Errno> {
         before.split(' ').nth(4).filter(|_| kernels)
     });
     for place in places.map(unescape) {
-        // What is shared with the host would go there as well.
-        match rustix::mount::mount_change(
-            &place,
-            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-        ) {
+        // Is there a mount? It changes nothing, as all are slaves at most.
+        match rustix::mount::mount_change(&place, MountPropagationFlags::DOWNSTREAM) {
             // It went with one above it, or is below our own root, which this process does not see yet.
             Err(Errno::INVAL | Errno::NOENT) => continue,
             other => other?,
@@ -203,10 +191,6 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn old_root() -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
 /// The mount that `place` is on must have no peers, or what is mounted there would appear with them too.
 fn privatize_mount_of(place: &Path) -> Result<(), Errno> {
     for place in place.ancestors() {
@@ -219,15 +203,14 @@ fn privatize_mount_of(place: &Path) -> Result<(), Errno> {
     Ok(())
 }
 
+/// What is mounted or unmounted here must not be so with the host. Mounts of the container that shall reach it are copies of the
+/// host's, made before.
 fn isolate(propagation: Propagation) -> Result<(), Errno> {
-    match propagation.kind {
-        // Mounts of the container shall reach the host: only the root itself, on which we mount, is cut off.
-        libc::MS_SHARED => rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE),
-        libc::MS_SLAVE => {
-            rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        }
-        _ => rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC),
-    }
+    let own = match propagation.kind {
+        libc::MS_SHARED | libc::MS_SLAVE => MountPropagationFlags::DOWNSTREAM,
+        _ => MountPropagationFlags::PRIVATE,
+    };
+    rustix::mount::mount_change("/", own | MountPropagationFlags::REC)
 }
 
 #[cfg(test)]
