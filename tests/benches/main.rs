@@ -38,6 +38,7 @@ fn main() -> anyhow::Result<()> {
             _ => pods::pods(&world, options.rounds, options.pods),
         }?);
     }
+    tests::leaks::remove_unused_shared_cgroups();
     println!("\nMedians of {} interleaved rounds (3 beside buildah):\n", options.rounds);
     table::print(&rows);
     Ok(())

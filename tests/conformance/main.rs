@@ -20,6 +20,7 @@ mod world;
 
 use std::path::{Path, PathBuf};
 
+use ::tests::leaks::remove_unused_shared_cgroups;
 use anyhow::{Context, bail};
 
 use crate::case::{Case, Verdict};
@@ -65,6 +66,7 @@ fn main() -> anyhow::Result<()> {
             surprises += compare(&expected, &cases);
         }
     }
+    remove_unused_shared_cgroups();
     if surprises > 0 { bail!("{surprises} failures that nobody expected") } else { Ok(()) }
 }
 
