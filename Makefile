@@ -13,7 +13,7 @@ BIN := $(TARGET_DIR)/hull/bin
 PROGRAMS := rrun rbuild rcri roci
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-cgroup2 conformance bench fuzz lint install clean packages test-packages machine-packages bench-packages
+.PHONY: help build demo test test-cgroup2 conformance bench layout fuzz lint install clean packages test-packages machine-packages bench-packages
 
 help:
 	@echo 'make demo      build an image, run it detached and as a pod, and leave nothing behind: a minute after compiling'
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint      formatting, clippy, rustdoc, dependency policy, shell scripts'
 	@echo 'make conformance   public suites of other projects, see docs/conformance.md; RUNTIME= and SUITES= choose'
 	@echo 'make bench     side by side with podman, crun, buildah and containerd: ratios'
+	@echo 'make layout    write down which functions roci calls, in their order, for its linker'
 	@echo 'make fuzz      every parser of foreign bytes, for SECONDS= each'
 	@echo 'make install   PREFIX=$(PREFIX)'
 	@echo 'make clean'
@@ -43,11 +44,15 @@ bench-packages:
 # Two builds, because settings are per build: roci and the demo's service static and ending at a panic, the others
 # dynamic and unwinding. A position-independent roci would write 190 KB of addresses into its data at every start, which
 # each monitor then keeps for the life of its pod; its heap, stack and mappings are placed at random either way.
+# The linker puts what a start calls side by side (runtime/layout), by names that are mangled in the newer way, which tells
+# the instances of a generic function apart.
+STATIC = CARGO_TARGET_$(TRIPLE_VARIABLE)_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static -C symbol-mangling-version=v0" \
+	CARGO_TARGET_$(TRIPLE_VARIABLE)_LINKER=$(abspath runtime/layout/ordered-cc.sh) \
+	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=$(LIBRARIES) $(CARGO) build --profile roci --target $(TRIPLE)
+
 build: packages
 	$(CARGO) build --release -p rrun --bin rrun -p builder --bin rbuild -p cri --bin rcri
-	CARGO_TARGET_$(TRIPLE_VARIABLE)_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
-	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=$(LIBRARIES) \
-	$(CARGO) build --profile roci --target $(TRIPLE) -p runtime --bin roci -p register --bin register
+	$(STATIC) -p runtime --bin roci -p register --bin register
 	install -d $(BIN) fixtures/register/bin
 	install $(TARGET_DIR)/release/rrun $(TARGET_DIR)/release/rbuild $(TARGET_DIR)/release/rcri $(TARGET_DIR)/$(TRIPLE)/roci/roci $(BIN)
 	install $(TARGET_DIR)/$(TRIPLE)/roci/register fixtures/register/bin
@@ -81,6 +86,13 @@ conformance: $(if $(RUNTIME),,build)
 bench: build bench-packages
 	$(CARGO) build --release -p tests --bin bench --bin peak-of
 	HULL_BIN_DIR=$(abspath $(BIN)) $(TARGET_DIR)/release/bench
+
+# After a change of what a start calls, a new compiler or new dependencies: for the memory of roci only, what it does is the same.
+layout: build
+	$(CARGO) build --release -p tests --bin bench
+	CARGO_PROFILE_ROCI_STRIP=none $(STATIC) -p runtime --bin roci
+	HULL_BIN_DIR=$(abspath $(BIN)) $(TARGET_DIR)/release/bench functions-of $(TARGET_DIR)/$(TRIPLE)/roci/roci >$(TARGET_DIR)/hull/functions
+	mv $(TARGET_DIR)/hull/functions runtime/layout/functions
 
 fuzz: packages
 	$(CARGO) run -p tests --bin fuzz -- --seconds $(or $(SECONDS),10)

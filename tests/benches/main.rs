@@ -1,4 +1,5 @@
 //! `bench [--rounds N] [--pods N] [start|runtime|rebuild|pods]...`: our programs beside their peers in one run, as ratios.
+//! `bench functions-of PROGRAM`: see [`layout`].
 //!
 //! Contestants take turns within each round, so that whatever else the machine does hits all alike; what counts is the
 //! median. Every latency is measured back to back and paced at 100 ms, because an idle kernel answers differently.
@@ -6,6 +7,7 @@
 
 mod contest;
 mod interrupt;
+mod layout;
 mod pods;
 mod rebuild;
 mod rollup;
@@ -23,8 +25,13 @@ const CONTESTS: &[&str] = &["start", "runtime", "rebuild", "pods"];
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    if let Some(done) = runtime::hook(&words) {
+    if let Some(done) = runtime::hook(&words).or_else(|| layout::hook(&words)) {
         return done;
+    }
+    if let [word, program] = words.as_slice()
+        && word == "functions-of"
+    {
+        return layout::functions_of(program.as_ref());
     }
     let options = Options::parse(std::env::args().skip(1))?;
     interrupt::watch()?;

@@ -22,7 +22,6 @@ mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use runtime::cgroup::Rootless;
@@ -148,21 +147,21 @@ pub fn enters_containers(words: impl Iterator<Item = OsString>) -> bool {
 /// What runc does and this program does not.
 const REFUSED: [&str; 2] = ["checkpoint", "restore"];
 
-/// The whole program.
-pub fn run(protection: Option<Protection>) -> ExitCode {
+/// The whole program, to the code that it ends with.
+pub fn run(protection: Option<Protection>) -> u8 {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { 1 } else { 0 };
         }
     };
     if line.version {
         return match output::print(&version()) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 output::say(&format!("roci: error: {error:#}"));
-                ExitCode::FAILURE
+                1
             }
         };
     }
@@ -171,7 +170,7 @@ pub fn run(protection: Option<Protection>) -> ExitCode {
         Ok(log) => &*Box::leak(Box::new(log)),
         Err(error) => {
             output::say(&format!("roci: error: {error:#}"));
-            return ExitCode::FAILURE;
+            return 1;
         }
     };
     if !matches!(line.verb, Some(Verb::Monitor(_))) {
@@ -184,14 +183,12 @@ pub fn run(protection: Option<Protection>) -> ExitCode {
         _ => 1,
     };
     match dispatch(&line, log) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             log.error(&error);
             match (&line.verb, error.downcast_ref::<runtime::error::Error>()) {
-                (Some(Verb::Run(_)), Some(error)) if error.exit_code() != 125 => {
-                    ExitCode::from(error.exit_code())
-                }
-                _ => ExitCode::from(failure_code),
+                (Some(Verb::Run(_)), Some(error)) if error.exit_code() != 125 => error.exit_code(),
+                _ => failure_code,
             }
         }
     }

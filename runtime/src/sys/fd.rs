@@ -66,3 +66,16 @@ pub fn require_inherited(number: RawFd) -> Result<(), Errno> {
     let flags = check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
     if flags & libc::c_long::from(libc::FD_CLOEXEC) == 0 { Ok(()) } else { Err(Errno::BADF) }
 }
+
+/// Opens /dev/null at each of the numbers 0 to 2 that our caller left closed: what is opened next would get that number,
+/// and be written to as standard output.
+pub fn open_standard_streams() -> Result<(), Errno> {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: the array outlives the call and has the length that is told. Nothing is waited for.
+    check(unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) }.into())?;
+    for _ in streams.iter().filter(|stream| stream.revents & libc::POLLNVAL != 0) {
+        // SAFETY: the path is a C string. The lowest closed number is taken, which is the next of these, and it stays open.
+        check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) }.into())?;
+    }
+    Ok(())
+}

@@ -58,8 +58,14 @@ pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
 }
 
-/// Gives a new process the signal state that programs expect: nothing blocked, and SIGPIPE ends it (this language's
-/// start-up code ignores it, and what is ignored stays so over exec).
+/// Lets a write to a pipe that nobody reads fail instead of ending this program.
+pub fn ignore_broken_pipes() {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Gives a new process the signal state that programs expect: nothing blocked, and SIGPIPE ends it (this program
+/// ignores it, and what is ignored stays so over exec).
 pub fn reset_signals() {
     // SAFETY: the handler is the default one, so no code of ours can run in signal context.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use serde_json::json;
 use tests::program;
 
 pub use self::memory::hook;
@@ -41,6 +42,41 @@ pub fn all(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
     rows.extend(limited::rows(&ours, world)?);
     rows.extend(calls(&ours, &crun, world)?);
     Ok(rows)
+}
+
+/// Each way that is measured, once, without peers, and then that of a config.json as `roci spec` writes it: for who
+/// watches the program.
+pub fn every_way(world: &World, program: PathBuf) -> anyhow::Result<()> {
+    let runtime = Runtime { program, root: world.path().join("state/oci") };
+    for bundle in [world.bundle(), world.filtered_bundle()] {
+        runtime.runs("roci run", world, bundle).take_part().context("cannot run")?;
+    }
+    let mut here = runtime.command("run");
+    here.current_dir(specified(&runtime, world)?).arg(world.id(0));
+    quiet(here)?;
+    runtime.lives("roci", world).take_part().context("cannot create, start and delete")?;
+    let sleeper = runtime.sleeper("roci exec", world)?;
+    sleeper.execs().take_part().context("cannot exec")?;
+    let monitor = Monitor::start(&runtime, world)?;
+    monitor.execs().take_part().context("the monitor cannot exec")?;
+    Ok(())
+}
+
+/// A bundle with what `spec` writes, but for the command.
+fn specified(runtime: &Runtime, world: &World) -> anyhow::Result<PathBuf> {
+    let empty = world.path().join("specified");
+    std::fs::create_dir(&empty).with_context(|| format!("cannot make {}", empty.display()))?;
+    let mut spec = runtime.command("spec");
+    spec.arg("--bundle").arg(&empty);
+    quiet(spec)?;
+    let file = empty.join("config.json");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let config =
+        serde_json::from_str(&text).with_context(|| format!("cannot understand {}", file.display()))?;
+    world.bundle_of("specified", config, |config| {
+        config["process"]["args"] = json!(["true"]);
+        config["process"]["terminal"] = json!(false);
+    })
 }
 
 /// A runtime and the folder of its state.
