@@ -55,7 +55,7 @@ fn main() {
 /// As the monitor does it: a process writes to a pipe, we are told by poll.
 fn pass_on(path: &Path) -> f64 {
     let (ours, mut container) = std::io::pipe().unwrap();
-    let mut output = Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stdout);
+    let mut output = Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stdout, None);
     let mut log = Log::new(LogSettings { path: path.to_owned(), max_size: None, max_files: 1 });
     let writer = std::thread::spawn(move || {
         let lines = [&[b'x'; 100][..], b"\n"].concat().repeat(600);

@@ -168,7 +168,7 @@ impl Callers {
         })?;
         let id = self.at(index)?.0;
         let attached = self.find(id)?.attached.take()?;
-        let text = "cut off from the container's output: it was not read";
+        let text = "cut off from the container's output, which was not read fast enough: attach again, or read the log";
         self.answer(id, &Reply::Error { kind: ErrorKind::TooSlow, text }, attached.sequence);
         Some(attached)
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::callers::CallerId;
 use super::log::{Log, Stream};
-use super::output::{AttachError, Audience, Departure, Output, SINKS};
+use super::output::{AttachError, Departure, Output};
 use super::protocol::{CreateFlags, ErrorKind, Phase};
 use super::status_record::StatusRecord;
 use super::stdio::{Direction, End, Progress, Relay};
@@ -159,12 +159,12 @@ impl Container {
         let mut flows = Vec::with_capacity(2);
         if let Some(terminal) = &self.terminal {
             let end = End::of_master(terminal.as_fd()).map_err(failed())?;
-            flows.push(Flow::Output(Box::new(Output::new(end, Stream::Stdout))));
+            flows.push(Flow::Output(Box::new(Output::new(end, Stream::Stdout, None))));
         }
         for (pipe, stream) in [(ours.stdout, Stream::Stdout), (ours.stderr, Stream::Stderr)] {
             if let Some(pipe) = pipe {
                 let end = End::of_pipe(pipe).map_err(failed())?;
-                flows.push(Flow::Output(Box::new(Output::new(end, stream))));
+                flows.push(Flow::Output(Box::new(Output::new(end, stream, None))));
             }
         }
         self.flows = flows;
@@ -355,7 +355,7 @@ impl Container {
     /// Copies a stream to a caller from now on; returns the slot it has there.
     pub(super) fn attach_sink(&mut self, index: usize, sink: End) -> Option<usize> {
         match self.flows.get_mut(index) {
-            Some(Flow::Output(output)) => output.attach(sink, Audience::Guest).ok(),
+            Some(Flow::Output(output)) => output.attach(sink, self.folder.clone()).ok(),
             _ => None,
         }
     }
@@ -367,7 +367,7 @@ impl Container {
                 self.retired.extend(output.detach(slot));
             }
         }
-        // A stream may have waited for one of them.
+        // The end of a stream may have waited for one of them.
         self.ready = [true; 1 + STREAMS];
     }
 
@@ -386,9 +386,7 @@ impl Container {
                     let ends = relay.take_ends().into_iter();
                     self.retired.extend(ends.flat_map(|(source, sink)| [source, sink]));
                 }
-                Flow::Output(mut output) => {
-                    self.retired.extend((0..SINKS).filter_map(|slot| output.detach(slot)));
-                }
+                Flow::Output(mut output) => self.retired.extend(output.take_sinks()),
             }
         }
     }
@@ -411,7 +409,7 @@ impl Container {
             }
         }
         for (flow, ready) in self.flows.iter().zip(&mut self.ready[1..]) {
-            // A reader that takes nothing makes no event: its time being over is one.
+            // A guest that takes nothing of the last output makes no event: its time being over is one.
             *ready |=
                 matches!(flow, Flow::Output(output) if output.next_deadline().is_some_and(|it| it <= now));
         }
@@ -426,8 +424,8 @@ impl Container {
                 Flow::Output(output) => {
                     let progress = output.pump(scratch, self.log.as_mut(), now);
                     for departed in output.departed() {
-                        if departed.reason == Departure::TooSlow {
-                            self.cut_off.push((index, departed.slot));
+                        if let (Some(slot), Departure::TooSlow) = (departed.slot, departed.reason) {
+                            self.cut_off.push((index, slot));
                         }
                         self.retired.push(departed.end);
                     }
@@ -484,8 +482,7 @@ impl Container {
         for (index, flow) in self.flows.iter().enumerate() {
             if let Flow::Output(output) = flow {
                 watched.extend(output.source().map(|source| (index + 1, source, false)));
-                let sinks = (0..SINKS).filter_map(|slot| output.sink(slot));
-                watched.extend(sinks.map(|sink| (index + 1, sink, true)));
+                watched.extend(output.sinks().map(|sink| (index + 1, sink, true)));
             }
         }
         watched

@@ -19,7 +19,7 @@ use super::container::{Container, Flow, Kind};
 use super::event_loop::{Mode, Monitor, Settings};
 use super::jobs::Leftovers;
 use super::log::{Log, LogSettings, Stream};
-use super::output::{Audience, Output};
+use super::output::Output;
 use super::protocol::CreateFlags;
 use super::removal;
 use super::signals::block_signals;
@@ -267,10 +267,7 @@ fn connect(container: &mut Container, ours: Ours, user: &User) -> Result<(), Err
     for (source, user, stream) in sources {
         let sink = End::of_user(user, Direction::Sink)?;
         container.flows.push(if container.log.is_some() {
-            let mut output = Output::new(source, stream);
-            // The first sink of a stream always has a place.
-            let _ = output.attach(sink, Audience::Foreground);
-            Flow::Output(Box::new(output))
+            Flow::Output(Box::new(Output::new(source, stream, Some(sink))))
         } else {
             Flow::Relay(Relay::new(source, sink))
         });

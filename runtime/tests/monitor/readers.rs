@@ -40,7 +40,7 @@ fn attached_callers_see_what_is_written_and_write_what_is_read() {
 
 #[test]
 fn a_reader_that_takes_nothing_is_cut_off_and_told() {
-    let world = World::new(&["sh", "-c", "while :; do echo line; done"], &["--standalone"]);
+    let world = World::new(&["busybox", "yes", "line"], &["--standalone"]);
     let mut client = world.client();
     world.create(&mut client, CreateFlags::default());
     let mut attached = world.client();
@@ -69,8 +69,38 @@ fn a_reader_that_takes_nothing_is_cut_off_and_told() {
     eventually("the monitor ends with its container", || world.is_clear());
 }
 
-/// How much the container of [`each_reader_gets_all_and_none_stops_the_others`] writes.
-const MUCH: usize = 100 << 20;
+#[test]
+fn a_container_ends_although_a_reader_takes_nothing() {
+    const LINES: usize = 4 << 20;
+    let script = format!("busybox yes 0123456789abcde | head -n {LINES}; exit 3");
+    let world = World::new(&["sh", "-c", &script], &["--standalone"]);
+    let mut client = world.client();
+    world.create(&mut client, CreateFlags::default());
+    let mut attached = world.client();
+    let (unread, stdout) = pipe();
+    let streams = Streams { stdout: true, ..Streams::default() };
+    attached.attach(Attach { container: &world.bundle.id, streams }, &[stdout.as_fd()]).unwrap();
+    drop(stdout);
+    let mut waiting = world.client();
+    client.start(&world.bundle.id).unwrap();
+    assert_eq!(waiting.wait(Some(&world.bundle.id), Some(MINUTES)).unwrap(), Exit::Code(3));
+    let refused = attached.session_exit(PATIENCE).unwrap_err();
+    assert_eq!(refused.refusal(), Some(ErrorKind::TooSlow), "{refused}");
+    // The log has all of it, and the reader what it had room for.
+    let log = fs::read(world.log()).unwrap();
+    assert_eq!(log.split_inclusive(|&byte| byte == b'\n').count(), LINES);
+    let text = text_of(unread);
+    assert!(text.len() >= 64 << 10 && text.lines().next_back().unwrap().len() <= 15);
+    assert!(text.split_terminator('\n').rev().skip(1).all(|line| line == "0123456789abcde"));
+    eventually("the monitor ends with its container", || world.is_clear());
+}
+
+/// How much the container of [`each_reader_gets_all_and_none_stops_the_others`] writes: as much as is kept for a reader that is
+/// not scheduled.
+const MUCH: usize = 32 << 20;
+
+/// How long what takes seconds may take on a busy machine.
+const MINUTES: Duration = Duration::from_secs(120);
 
 #[test]
 fn each_reader_gets_all_and_none_stops_the_others() {
@@ -131,7 +161,7 @@ fn each_reader_gets_all_and_none_stops_the_others() {
         reader.kill().unwrap();
         reader.wait().unwrap();
         drop(victim);
-        let exit = client.wait(Some(&container), Some(Duration::from_secs(120)));
+        let exit = client.wait(Some(&container), Some(MINUTES));
         ends.store(true, Ordering::Relaxed);
         assert_eq!(exit.unwrap(), Exit::Code(3));
         for reader in readers {

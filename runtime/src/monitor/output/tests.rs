@@ -1,21 +1,33 @@
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::time::{Duration, Instant};
 
-use super::{Audience, Departure, Output, PATIENCE, ROOM, SINKS};
+use super::backlog::LIMIT;
+use super::{Departure, GUESTS, Output, PATIENCE, ROOM};
 use crate::monitor::log::{Log, LogSettings, Stream};
 use crate::monitor::stdio::{BUFFER, Direction, End, Progress};
 
 /// A stream of a container, and the container's end of it.
 fn stream() -> (Output, PipeWriter) {
     let (ours, container) = std::io::pipe().unwrap();
-    (Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stdout), container)
+    (Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stdout, None), container)
 }
 
-/// A sink of an output, and the reader behind it.
-fn attach(output: &mut Output, audience: Audience) -> PipeReader {
+/// A stream of a container, the container's end of it, and what its user reads.
+fn stream_for_user() -> (Output, PipeWriter, PipeReader) {
+    let (ours, container) = std::io::pipe().unwrap();
+    let (reader, sink) = sink();
+    (Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stdout, Some(sink)), container, reader)
+}
+
+fn sink() -> (PipeReader, End) {
     let (reader, writer) = std::io::pipe().unwrap();
-    let end = End::of_user(std::os::fd::AsFd::as_fd(&writer), Direction::Sink).unwrap();
-    output.attach(end, audience).unwrap();
+    (reader, End::of_user(std::os::fd::AsFd::as_fd(&writer), Direction::Sink).unwrap())
+}
+
+/// A guest of an output: the reader behind it.
+fn attach(output: &mut Output) -> PipeReader {
+    let (reader, sink) = sink();
+    output.attach(sink, Some(std::env::temp_dir())).unwrap();
     reader
 }
 
@@ -41,7 +53,7 @@ fn pump(output: &mut Output, log: Option<&mut Log>, now: Instant) -> Progress {
     output.pump(&mut [0; BUFFER], log, now)
 }
 
-fn reasons(output: &mut Output) -> Vec<(usize, Departure)> {
+fn reasons(output: &mut Output) -> Vec<(Option<usize>, Departure)> {
     output.departed().into_iter().map(|departed| (departed.slot, departed.reason)).collect()
 }
 
@@ -77,12 +89,11 @@ fn without_readers_the_container_writes_into_the_void() {
 
 #[test]
 fn log_and_sinks_get_the_same_and_late_ones_what_is_new() {
-    let (mut output, mut container) = stream();
+    let (mut output, mut container, mut user) = stream_for_user();
     let mut logged = Logged::new();
-    let mut user = attach(&mut output, Audience::Foreground);
     container.write_all(b"one\n").unwrap();
     pump(&mut output, Some(&mut logged.1), Instant::now());
-    let mut guest = attach(&mut output, Audience::Guest);
+    let mut guest = attach(&mut output);
     container.write_all(b"two\nhalf").unwrap();
     pump(&mut output, Some(&mut logged.1), Instant::now());
     assert_eq!(take(&mut user), b"one\ntwo\nhalf");
@@ -92,80 +103,113 @@ fn log_and_sinks_get_the_same_and_late_ones_what_is_new() {
     assert_eq!(pump(&mut output, Some(&mut logged.1), Instant::now()), Progress::Finished);
     assert_eq!(pump(&mut output, Some(&mut logged.1), Instant::now()), Progress::Finished);
     assert_eq!(logged.entries(), ["stdout F one", "stdout F two", "stdout P half"]);
-    assert_eq!(reasons(&mut output), [(0, Departure::Ended), (1, Departure::Ended)]);
+    assert_eq!(reasons(&mut output), [(Some(0), Departure::Ended), (None, Departure::Ended)]);
     assert_eq!(guest.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
-fn a_guest_that_takes_nothing_has_room_and_is_cut() {
+fn a_guest_that_takes_nothing_makes_nobody_wait_and_is_cut_off() {
     let (mut output, mut container) = stream();
     let mut logged = Logged::new();
-    let mut quick = attach(&mut output, Audience::Foreground);
-    let _slow = attach(&mut output, Audience::Guest);
-    let start = Instant::now();
-    // Its pipe takes ROOM, we one chunk, the container's pipe 64 KiB.
+    let mut unread = attach(&mut output);
+    let now = Instant::now();
     let mut written = 0;
-    let mut seen = Vec::new();
-    for _ in 0..40 {
-        written += fill(&mut container);
-        pump(&mut output, Some(&mut logged.1), start);
-        seen.extend(take(&mut quick));
-    }
-    assert!(written > ROOM && written <= ROOM + BUFFER + (64 << 10), "{written}");
-    assert_eq!(output.next_deadline(), Some(start + PATIENCE));
-    assert_eq!(output.waiting.len(), BUFFER);
-    pump(&mut output, Some(&mut logged.1), start + PATIENCE - Duration::from_millis(1));
-    assert!(reasons(&mut output).is_empty());
-    pump(&mut output, Some(&mut logged.1), start + PATIENCE);
-    assert_eq!(reasons(&mut output), [(1, Departure::TooSlow)]);
-    assert_eq!(output.next_deadline(), None);
-    seen.extend(take(&mut quick));
-    assert_eq!(seen.len(), written);
-    assert_eq!(output.waiting.capacity(), 0);
+    let gone = loop {
+        let count = fill(&mut container);
+        assert!(count > 0, "the container waits");
+        written += count as u64;
+        assert_eq!(pump(&mut output, Some(&mut logged.1), now), Progress::Waiting);
+        let gone = reasons(&mut output);
+        if !gone.is_empty() {
+            break gone;
+        }
+        assert!(written <= ROOM as u64 + LIMIT);
+    };
+    assert_eq!(gone, [(Some(0), Departure::TooSlow)]);
+    assert!(written > LIMIT);
+    // What its pipe has is whole, and nothing was taken for it.
+    assert!(take(&mut unread).iter().all(|byte| *byte == b'.'));
+    assert_eq!((output.waiting.capacity(), output.next_deadline()), (0, None));
 }
 
 #[test]
-fn a_guest_that_trickles_is_waited_for_no_longer_than_it_earns() {
+fn a_guest_without_a_place_for_its_backlog_has_its_pipe() {
     let (mut output, mut container) = stream();
-    let mut slow = attach(&mut output, Audience::Guest);
-    let start = Instant::now();
-    let step = PATIENCE / 100;
-    let (mut now, mut taken) = (start, 0);
-    for round in 0.. {
-        fill(&mut container);
-        pump(&mut output, None, now);
-        if !reasons(&mut output).is_empty() {
-            break;
-        }
-        if output.next_deadline().is_some() {
-            now += step;
-            if round % 20 == 0 {
-                slow.read_exact(&mut [0; 8192]).unwrap();
-                taken += 8192;
-            }
-        }
+    let readers: Vec<_> = [None, Some("/proc".into())]
+        .into_iter()
+        .map(|folder| {
+            let (reader, sink) = sink();
+            output.attach(sink, folder).unwrap();
+            reader
+        })
+        .collect();
+    let mut written = 0;
+    while output.guests.iter().any(Option::is_some) {
+        assert!(written <= ROOM, "it is not cut off");
+        written += fill(&mut container);
+        pump(&mut output, None, Instant::now());
     }
-    let earned = PATIENCE.mul_f64(taken as f64 / ROOM as f64);
-    assert!(taken > 0);
-    assert!(now - start <= PATIENCE + earned + step, "{:?} for {taken} bytes", now - start);
+    assert_eq!(reasons(&mut output), [(Some(0), Departure::TooSlow), (Some(1), Departure::TooSlow)]);
+    drop(readers);
+}
 
-    // One that takes as much as it is waited for stays.
-    let mut steady = attach(&mut output, Audience::Guest);
-    for _ in 0..100 {
-        fill(&mut container);
-        pump(&mut output, None, now);
-        if output.next_deadline().is_some() {
-            now += PATIENCE / 5;
-            steady.read_exact(&mut vec![0; ROOM / 4]).unwrap();
+#[test]
+fn a_guest_that_catches_up_has_lost_nothing() {
+    let (mut output, mut container) = stream();
+    let mut guest = attach(&mut output);
+    let now = Instant::now();
+    let mut seen = Vec::new();
+    let mut put: u32 = 0;
+    for round in 0..3 {
+        for _ in 0..60 {
+            let bytes: Vec<u8> = (put..put + 16_384).flat_map(u32::to_le_bytes).collect();
+            container.write_all(&bytes).unwrap();
+            put += 16_384;
+            assert_eq!(pump(&mut output, None, now), Progress::Waiting);
+        }
+        assert!(output.guests[0].as_ref().unwrap().backlog.is_some(), "round {round}");
+        while output.guests[0].as_ref().unwrap().backlog.is_some() {
+            seen.extend(take(&mut guest));
+            pump(&mut output, None, now);
         }
     }
-    assert!(reasons(&mut output).is_empty());
+    seen.extend(take(&mut guest));
+    assert_eq!(seen.len(), 4 * put as usize);
+    assert!(seen.chunks_exact(4).zip(0u32..).all(|(bytes, number)| bytes == number.to_le_bytes()));
+}
+
+#[test]
+fn the_end_waits_a_little_for_guests_that_are_behind() {
+    for reads in [true, false] {
+        let (mut output, mut container) = stream();
+        let mut guest = attach(&mut output);
+        let start = Instant::now();
+        let mut written = 0;
+        while written < 2 * ROOM {
+            written += fill(&mut container);
+            pump(&mut output, None, start);
+        }
+        drop(container);
+        assert_eq!(pump(&mut output, None, start), Progress::Waiting);
+        assert_eq!(output.next_deadline(), Some(start + PATIENCE));
+        if reads {
+            let mut seen = 0;
+            while pump(&mut output, None, start + PATIENCE / 2) != Progress::Finished {
+                seen += take(&mut guest).len();
+            }
+            assert_eq!(seen + take(&mut guest).len(), written);
+            assert_eq!(reasons(&mut output), [(Some(0), Departure::Ended)]);
+        } else {
+            assert_eq!(pump(&mut output, None, start + PATIENCE), Progress::Finished);
+            assert_eq!(reasons(&mut output), [(Some(0), Departure::TooSlow)]);
+        }
+        assert_eq!(output.next_deadline(), None);
+    }
 }
 
 #[test]
 fn the_foreground_user_is_waited_for() {
-    let (mut output, mut container) = stream();
-    let mut user = attach(&mut output, Audience::Foreground);
+    let (mut output, mut container, mut user) = stream_for_user();
     let start = Instant::now();
     let mut written = 0;
     for hour in 0..10 {
@@ -183,16 +227,16 @@ fn the_foreground_user_is_waited_for() {
 
 #[test]
 fn a_broken_foreground_closes_the_containers_end_unless_there_is_a_log() {
-    let (mut output, mut container) = stream();
-    drop(attach(&mut output, Audience::Foreground));
+    let (mut output, mut container, user) = stream_for_user();
+    drop(user);
     container.write_all(b"x").unwrap();
     assert_eq!(pump(&mut output, None, Instant::now()), Progress::Finished);
     assert_eq!(container.write_all(b"y").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
-    assert_eq!(reasons(&mut output), [(0, Departure::Broken)]);
+    assert_eq!(reasons(&mut output), [(None, Departure::Broken)]);
 
-    let (mut output, mut container) = stream();
+    let (mut output, mut container, user) = stream_for_user();
     let mut logged = Logged::new();
-    drop(attach(&mut output, Audience::Foreground));
+    drop(user);
     container.write_all(b"x\n").unwrap();
     assert_eq!(pump(&mut output, Some(&mut logged.1), Instant::now()), Progress::Waiting);
     container.write_all(b"y\n").unwrap();
@@ -203,19 +247,19 @@ fn a_broken_foreground_closes_the_containers_end_unless_there_is_a_log() {
 #[test]
 fn a_guest_that_left_is_dropped_and_nothing_else_happens() {
     let (mut output, mut container) = stream();
-    let (first, mut second) = (attach(&mut output, Audience::Guest), attach(&mut output, Audience::Guest));
+    let (first, mut second) = (attach(&mut output), attach(&mut output));
     drop(first);
     // Also while nothing is written.
     output.drop_broken(false);
-    assert_eq!(reasons(&mut output), [(0, Departure::Broken)]);
+    assert_eq!(reasons(&mut output), [(Some(0), Departure::Broken)]);
     container.write_all(b"x").unwrap();
     assert_eq!(pump(&mut output, None, Instant::now()), Progress::Waiting);
     assert_eq!(take(&mut second), b"x");
-    assert!(output.sink(0).is_none() && output.sink(1).is_some());
+    assert!(output.guests[0].is_none() && output.guests[1].is_some());
     drop(second);
     container.write_all(b"x").unwrap();
     assert_eq!(pump(&mut output, None, Instant::now()), Progress::Waiting);
-    assert_eq!(reasons(&mut output), [(1, Departure::Broken)]);
+    assert_eq!(reasons(&mut output), [(Some(1), Departure::Broken)]);
 }
 
 #[test]
@@ -234,25 +278,24 @@ fn draining_ends_although_somebody_goes_on_writing() {
     // As a pipe whose writers are quicker than we are.
     let endless = std::fs::File::open("/dev/zero").unwrap();
     let source = End::of_user(std::os::fd::AsFd::as_fd(&endless), Direction::Source).unwrap();
-    let mut output = Output::new(source, Stream::Stdout);
+    let mut output = Output::new(source, Stream::Stdout, None);
     output.drain();
     while pump(&mut output, None, Instant::now()) != Progress::Finished {}
 }
 
 #[test]
-fn slow_guests_are_cut_at_once_when_nobody_waits_for_them() {
-    let (mut output, mut container) = stream();
-    let _slow = attach(&mut output, Audience::Guest);
-    let mut user = attach(&mut output, Audience::Foreground);
+fn guests_that_are_behind_are_cut_at_once_when_nobody_waits_for_them() {
+    let (mut output, mut container, mut user) = stream_for_user();
+    let _unread = attach(&mut output);
     let now = Instant::now();
-    while output.next_deadline().is_none() {
+    while output.guests[0].as_ref().unwrap().backlog.is_none() {
         fill(&mut container);
         pump(&mut output, None, now);
         take(&mut user);
     }
     assert!(output.drop_slow_guests());
     assert!(!output.drop_slow_guests());
-    assert_eq!(reasons(&mut output), [(0, Departure::TooSlow)]);
+    assert_eq!(reasons(&mut output), [(Some(0), Departure::TooSlow)]);
     output.drain();
     while pump(&mut output, None, now) != Progress::Finished {
         take(&mut user);
@@ -260,9 +303,9 @@ fn slow_guests_are_cut_at_once_when_nobody_waits_for_them() {
 }
 
 #[test]
-fn there_is_a_limit_of_sinks() {
+fn there_is_a_limit_of_guests() {
     let (mut output, _container) = stream();
-    let _readers: Vec<_> = (0..SINKS).map(|_| attach(&mut output, Audience::Guest)).collect();
+    let _readers: Vec<_> = (0..GUESTS).map(|_| attach(&mut output)).collect();
     assert_eq!(output.attach_error(), super::AttachError::Full);
 }
 
@@ -271,11 +314,11 @@ fn a_busy_stream_gives_the_others_their_turn() {
     let (ours, mut container) = std::io::pipe().unwrap();
     let source =
         End::of_user(std::os::fd::AsFd::as_fd(&std::fs::File::open("/dev/zero").unwrap()), Direction::Source);
-    let mut output = Output::new(source.unwrap(), Stream::Stdout);
+    let mut output = Output::new(source.unwrap(), Stream::Stdout, None);
     assert_eq!(pump(&mut output, None, Instant::now()), Progress::Ready);
     // A small buffer is a small chunk, and nothing else.
-    let mut output = Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stderr);
-    let mut guest = attach(&mut output, Audience::Guest);
+    let mut output = Output::new(End::of_pipe(ours.into()).unwrap(), Stream::Stderr, None);
+    let mut guest = attach(&mut output);
     container.write_all(b"0123456789").unwrap();
     assert_eq!(output.pump(&mut [0; 3], None, Instant::now()), Progress::Waiting);
     assert_eq!(take(&mut guest), b"0123456789");
@@ -285,7 +328,7 @@ fn a_busy_stream_gives_the_others_their_turn() {
 fn a_terminal_nobody_has_open_is_no_end() {
     let terminal = nix::pty::openpty(None, None).unwrap();
     let master = End::of_master(std::os::fd::AsFd::as_fd(&terminal.master)).unwrap();
-    let mut output = Output::new(master, Stream::Stdout);
+    let mut output = Output::new(master, Stream::Stdout, None);
     let mut logged = Logged::new();
     let mut container = std::fs::File::from(terminal.slave);
     container.write_all(b"one\n").unwrap();
@@ -299,6 +342,6 @@ fn a_terminal_nobody_has_open_is_no_end() {
 impl Output {
     fn attach_error(&mut self) -> super::AttachError {
         let (_, writer) = std::io::pipe().unwrap();
-        self.attach(End::of_pipe(writer.into()).unwrap(), Audience::Guest).unwrap_err()
+        self.attach(End::of_pipe(writer.into()).unwrap(), None).unwrap_err()
     }
 }
