@@ -180,6 +180,11 @@ fn limits_arrive() {
         assert_eq!(group.read("memory", "memory.memsw.limit_in_bytes"), "16777216");
         group.apply(r#"{"memory": {"limit": -1}, "pids": {"limit": -1}}"#).unwrap();
         assert_eq!(group.read("pids", "pids.max"), "max");
+        for disabled in [true, false] {
+            group.apply(&format!(r#"{{"memory": {{"disableOOMKiller": {disabled}}}}}"#)).unwrap();
+            let expected = format!("oom_kill_disable {}", u8::from(disabled));
+            assert_eq!(group.read("memory", "memory.oom_control").lines().next(), Some(&*expected));
+        }
     } else {
         assert_eq!(group.read("memory", "memory.max"), "67108864");
         assert_eq!(group.read("memory", "memory.swap.max"), "67108864");
@@ -199,11 +204,29 @@ fn limits_arrive() {
         assert_eq!(group.read("memory", "memory.max"), "max");
         assert_eq!(group.read("pids", "pids.max"), "max");
         assert_eq!(group.read("cpu", "cpu.max"), "max 100000");
-        // An idle group has no weight; afterwards it has one again.
+    }
+    let (quota, burst) = match has_v1() {
+        true => ("cpu.cfs_quota_us", "cpu.cfs_burst_us"),
+        false => ("cpu.max", "cpu.max.burst"),
+    };
+    // A quota is never below its burst, so both directions again.
+    for (now, saved) in [(50_000, 40_000), (20_000, 10_000), (90_000, 80_000), (30_000, 0)] {
+        group.apply(&format!(r#"{{"cpu": {{"quota": {now}, "burst": {saved}}}}}"#)).unwrap();
+        assert_eq!(group.read("cpu", quota).split(' ').next(), Some(&*now.to_string()));
+        assert_eq!(group.read("cpu", burst), saved.to_string());
+    }
+    // An idle group has no weight; afterwards it has one again.
+    for _ in 0..2 {
         group.apply(r#"{"cpu": {"idle": 1, "shares": 2048}}"#).unwrap();
         assert_eq!(group.read("cpu", "cpu.idle"), "1");
-        group.apply(r#"{"cpu": {"idle": 0, "shares": 2048}}"#).unwrap();
-        assert_eq!(group.read("cpu", "cpu.weight"), "174");
+    }
+    group.apply(r#"{"cpu": {"idle": 0, "shares": 2048}}"#).unwrap();
+    let (file, weight) = if has_v1() { ("cpu.shares", "2048") } else { ("cpu.weight", "174") };
+    assert_eq!(group.read("cpu", file), weight);
+    // What is no limit is not taken for none.
+    for field in ["limit", "swap", "reservation", "kernel", "kernelTCP"] {
+        let error = group.apply(&format!(r#"{{"memory": {{"{field}": -2}}}}"#)).unwrap_err().to_string();
+        assert!(error.contains(&format!("memory.{field}: -2 is no number of bytes")), "{error}");
     }
 }
 

@@ -38,6 +38,18 @@ pub fn check(resources: &LinuxResources) -> Result<(), Error> {
 }
 
 fn memory(memory: &LinuxMemory) -> Result<(), Error> {
+    for (field, value) in [
+        ("limit", memory.limit()),
+        ("reservation", memory.reservation()),
+        ("swap", memory.swap()),
+        ("kernel", memory.kernel()),
+        ("kernelTCP", memory.kernel_tcp()),
+    ] {
+        if let Some(value) = value.filter(|value| *value < -1) {
+            let reason = format!("{value} is no number of bytes, nor -1 for no limit");
+            return Err(invalid(&format!("memory.{field}"), reason));
+        }
+    }
     let given = |value: Option<i64>| value.filter(|value| *value != 0);
     if let (Some(limit), Some(swap)) = (given(memory.limit()), given(memory.swap()))
         && swap != -1

@@ -89,9 +89,11 @@ impl Cgroup {
                     Version::Two => version2::cpu(&target, cpu)?,
                 }
             }
-            for (file, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
+            for (file, setting, value) in
+                [("cpuset.cpus", "cpu.cpus", cpu.cpus()), ("cpuset.mems", "cpu.mems", cpu.mems())]
+            {
                 if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
-                    self.controller("cpuset", "cpu.cpus")?.target.set(file, value)?;
+                    self.controller("cpuset", setting)?.target.set(file, value)?;
                 }
             }
         }
@@ -248,6 +250,11 @@ impl Target<'_> {
         fs::access(self.folder.join(file), fs::Access::EXISTS).is_ok()
     }
 
+    fn has_line(&self, file: &str, line: &str) -> bool {
+        super::mounts::read_whole(self.folder.join(file))
+            .is_ok_and(|content| content.split(|byte| *byte == b'\n').any(|other| other == line.as_bytes()))
+    }
+
     /// The number in a control file, if it is there and is one.
     fn read_number(&self, file: &str) -> Option<u64> {
         self.first_word(file)?.parse().ok()
@@ -257,6 +264,22 @@ impl Target<'_> {
     fn first_word(&self, file: &str) -> Option<String> {
         let content = super::mounts::read_whole(self.folder.join(file)).ok()?;
         Some(std::str::from_utf8(&content).ok()?.split_ascii_whitespace().next()?.to_owned())
+    }
+}
+
+/// Makes two settings of which the kernel may refuse the first (EINVAL) until the second is made: which comes first depends on
+/// what is set already.
+fn in_either_order(
+    first: &dyn Fn() -> Result<(), Error>,
+    second: &dyn Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
+    match first() {
+        Err(error) if error.errno() == Some(Errno::INVAL) => {
+            second()?;
+            first()
+        }
+        Err(error) => Err(error),
+        Ok(()) => second(),
     }
 }
 

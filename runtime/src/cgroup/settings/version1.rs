@@ -1,9 +1,8 @@
 //! Control files of v1.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory};
-use rustix::io::Errno;
 
-use super::{Error, Notice, Target, invalid};
+use super::{Error, Notice, Target, in_either_order, invalid};
 
 pub(super) fn memory(
     target: &Target<'_>,
@@ -30,8 +29,13 @@ pub(super) fn memory(
     if let Some(percent) = memory.swappiness() {
         target.set("memory.swappiness", &percent.to_string())?;
     }
-    if memory.disable_oom_killer() == Some(true) {
-        target.set("memory.oom_control", "1")?;
+    match memory.disable_oom_killer() {
+        Some(true) => target.set("memory.oom_control", "1")?,
+        // Engines say so of every container; only an update finds it disabled.
+        Some(false) if target.has_line("memory.oom_control", "oom_kill_disable 1") => {
+            target.set("memory.oom_control", "0")?;
+        }
+        _ => {}
     }
     if memory.kernel().is_some() {
         notices.push(Notice {
@@ -54,16 +58,9 @@ fn limit_and_swap(target: &Target<'_>, limit: Option<i64>, swap: Option<i64>) ->
         Some(-1) if limit == -1 && !target.has(LIMIT_WITH_SWAP) => None,
         other => other,
     };
-    let set_limit = || target.set(LIMIT, &limit.to_string());
-    let set_swap = || swap.map_or(Ok(()), |swap| target.set(LIMIT_WITH_SWAP, &swap.to_string()));
-    match set_limit() {
-        Err(error) if error.errno() == Some(Errno::INVAL) && swap.is_some() => {
-            set_swap()?;
-            set_limit()
-        }
-        Err(error) => Err(error),
-        Ok(()) => set_swap(),
-    }
+    in_either_order(&|| target.set(LIMIT, &limit.to_string()), &|| {
+        swap.map_or(Ok(()), |swap| target.set(LIMIT_WITH_SWAP, &swap.to_string()))
+    })
 }
 
 /// True if a field other than the cpuset's is set.
@@ -83,43 +80,31 @@ pub(super) fn shares(cpu: &LinuxCpu) -> Option<u64> {
 }
 
 pub(super) fn cpu(target: &Target<'_>, cpu: &LinuxCpu) -> Result<(), Error> {
-    if let Some(shares) = shares(cpu) {
-        target.set("cpu.shares", &shares.to_string())?;
-    }
-    let runtime = cpu.realtime_runtime().filter(|runtime| *runtime != 0);
-    let set_runtime =
-        || runtime.map_or(Ok(()), |runtime| target.set("cpu.rt_runtime_us", &runtime.to_string()));
-    if let Some(period) = cpu.realtime_period().filter(|period| *period != 0) {
-        match target.set("cpu.rt_period_us", &period.to_string()) {
-            // As with the quota below: the old runtime may not fit into the new period.
-            Err(error) if error.errno() == Some(Errno::INVAL) && runtime.is_some() => {
-                set_runtime()?;
-                target.set("cpu.rt_period_us", &period.to_string())?;
-            }
-            other => other?,
-        }
-    }
-    set_runtime()?;
-    let quota = cpu.quota().filter(|quota| *quota != 0);
-    let set_quota = || quota.map_or(Ok(()), |quota| target.set("cpu.cfs_quota_us", &quota.to_string()));
-    if let Some(period) = cpu.period().filter(|period| *period != 0) {
-        match target.set("cpu.cfs_period_us", &period.to_string()) {
-            // With the old quota the new period may be more than all cpus; with the new one it is not.
-            Err(error) if error.errno() == Some(Errno::INVAL) && quota.is_some() => {
-                set_quota()?;
-                target.set("cpu.cfs_period_us", &period.to_string())?;
-            }
-            other => other?,
-        }
-    }
-    set_quota()?;
-    if let Some(burst) = cpu.burst() {
-        target.set("cpu.cfs_burst_us", &burst.to_string())?;
-    }
+    // Idle first: an idle group refuses shares, and has none of its own.
     if let Some(idle) = cpu.idle() {
         target.set("cpu.idle", &idle.to_string())?;
     }
-    Ok(())
+    if let Some(shares) = shares(cpu)
+        && cpu.idle() != Some(1)
+    {
+        target.set("cpu.shares", &shares.to_string())?;
+    }
+    let set = |file: &str, value: Option<String>| value.map_or(Ok(()), |value| target.set(file, &value));
+    // The runtime there is may not fit into the new period.
+    in_either_order(&|| set("cpu.rt_period_us", given(cpu.realtime_period())), &|| {
+        set("cpu.rt_runtime_us", given(cpu.realtime_runtime()))
+    })?;
+    // With the quota there is the new period may be more than all cpus, and a quota is not below its burst.
+    in_either_order(&|| set("cpu.cfs_period_us", given(cpu.period())), &|| {
+        in_either_order(&|| set("cpu.cfs_quota_us", given(cpu.quota())), &|| {
+            set("cpu.cfs_burst_us", cpu.burst().map(|burst| burst.to_string()))
+        })
+    })
+}
+
+/// A number as it is written, where 0 means unset.
+fn given<T: Default + PartialEq + ToString>(value: Option<T>) -> Option<String> {
+    value.filter(|value| *value != T::default()).map(|value| value.to_string())
 }
 
 pub(super) fn block_io(target: &Target<'_>, block_io: &LinuxBlockIo) -> Result<(), Error> {

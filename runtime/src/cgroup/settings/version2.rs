@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory};
 
-use super::{Cgroup, Error, Notice, Target, invalid, version1};
+use super::{Cgroup, Error, Notice, Target, in_either_order, invalid, version1};
 
 pub(super) fn memory(
     target: &Target<'_>,
@@ -70,21 +70,21 @@ pub(super) fn cpu(target: &Target<'_>, cpu: &LinuxCpu) -> Result<(), Error> {
     }
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
-    if quota.is_some() || period.is_some() {
+    let set_quota = || {
         let quota = match quota {
             Some(quota @ 1..) => quota.to_string(),
             Some(_) => "max".to_owned(),
             // An update of the period alone keeps the quota.
-            None => target.first_word("cpu.max").unwrap_or_else(|| "max".to_owned()),
+            None if period.is_some() => target.first_word("cpu.max").unwrap_or_else(|| "max".to_owned()),
+            None => return Ok(()),
         };
         // Without a period the file keeps its own, 100 ms unless changed.
         let value = period.map_or_else(|| quota.clone(), |period| format!("{quota} {period}"));
-        target.set("cpu.max", &value)?;
-    }
-    if let Some(burst) = cpu.burst() {
-        target.set("cpu.max.burst", &burst.to_string())?;
-    }
-    Ok(())
+        target.set("cpu.max", &value)
+    };
+    let set_burst = || cpu.burst().map_or(Ok(()), |burst| target.set("cpu.max.burst", &burst.to_string()));
+    // A quota is not below its burst.
+    in_either_order(&set_quota, &set_burst)
 }
 
 /// 2 to 262144 onto 1 to 10000 such that the default 1024 becomes the default 100: a parabola through the three in
