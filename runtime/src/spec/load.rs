@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -18,7 +18,34 @@ const LARGEST: u64 = 16 << 20;
 
 /// Loads `config.json` of a bundle, with what was left out of it, in words.
 pub fn load(bundle: &Path) -> Result<(Spec, Vec<String>)> {
-    forgiving(&read(&bundle.join("config.json"))?, Some("process"))
+    let text = read(&bundle.join("config.json"))?;
+    let (mut spec, notes): (Spec, _) = forgiving(&text, Some("process"))?;
+    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
+    if let Some(resources) = resources {
+        leave_pids_alone(resources, &text, "/linux/resources");
+    }
+    Ok((spec, notes))
+}
+
+/// Parses `linux.resources` alone, as `update --resources` has it.
+pub fn parse_resources(text: &[u8]) -> serde_json::Result<LinuxResources> {
+    let mut resources = serde_json::from_slice(text)?;
+    leave_pids_alone(&mut resources, text, "");
+    Ok(resources)
+}
+
+/// A limit of processes that is missing is none; our types have it as 0, which allows one. `place` is the resources' in the
+/// document.
+fn leave_pids_alone(resources: &mut LinuxResources, text: &[u8], place: &str) {
+    let is_zero = resources.pids().is_some_and(|pids| pids.limit() == 0);
+    // Looked for in the text only where there is a doubt.
+    let is_there = || {
+        let document: Value = serde_json::from_slice(text).unwrap_or_default();
+        document.pointer(&format!("{place}/pids/limit")).is_some()
+    };
+    if is_zero && !is_there() {
+        resources.set_pids(None);
+    }
 }
 
 /// Loads the process of `exec --process`, which may be a pipe, with what was left out of it.
@@ -152,6 +179,21 @@ mod tests {
         let text = r#"{"ociVersion":"1.0.2","process":{"cwd":7,"args":["a"]}}"#;
         let failed: Result<(Spec, _)> = forgiving(text.as_bytes(), Some("process"));
         assert!(failed.unwrap_err().to_string().contains("process.cwd"));
+    }
+
+    #[test]
+    fn a_limit_of_processes_that_is_missing_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let limit = |pids: &str| {
+            let resources = format!(r#"{{"pids":{pids}}}"#);
+            let text = format!(r#"{{"ociVersion":"1.0.2","linux":{{"resources":{resources}}}}}"#);
+            std::fs::write(folder.path().join("config.json"), text).unwrap();
+            let (spec, _) = load(folder.path()).unwrap();
+            let of_config = spec.linux().as_ref().unwrap().resources().as_ref().unwrap().pids();
+            assert_eq!(of_config, parse_resources(resources.as_bytes()).unwrap().pids());
+            of_config.map(|pids| pids.limit())
+        };
+        assert_eq!([limit("{}"), limit(r#"{"limit":0}"#), limit(r#"{"limit":7}"#)], [None, Some(0), Some(7)]);
     }
 
     #[test]
