@@ -162,6 +162,10 @@ impl LogFile {
 
 /// Makes room for a new file at `path`; `files` are to be there afterwards, the new one included.
 fn shift(path: &Path, files: u32) -> Result<(), Errno> {
+    if rustix::fs::access(path, rustix::fs::Access::EXISTS) == Err(Errno::NOENT) {
+        // Somebody took the file away, and with it what we wrote: there is room, and the older ones stay.
+        return Ok(());
+    }
     let Some(oldest) = files.checked_sub(1).filter(|oldest| *oldest > 0) else {
         return rustix::fs::unlink(path);
     };

@@ -122,6 +122,21 @@ fn a_rotation_that_fails_keeps_the_log_going() {
 }
 
 #[test]
+fn a_file_that_was_taken_away_is_made_anew_when_it_would_rotate() {
+    for files in [1, 3] {
+        let folder = Folder::new();
+        let mut log = log_at(&folder.path(), Some(100), files);
+        log.append(Stdout, b"in the file that goes\n");
+        fs::remove_file(folder.path()).unwrap();
+        for _ in 0..4 {
+            log.append(Stdout, b"0123456789\n");
+        }
+        assert_eq!(entries(&folder.path()).last().unwrap(), "stdout F 0123456789");
+        assert_eq!(log.lost(), 0);
+    }
+}
+
+#[test]
 fn renamed_and_reopened_under_load_nothing_is_lost_or_doubled() {
     let folder = Folder::new();
     let path = folder.path();
