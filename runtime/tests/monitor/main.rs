@@ -372,6 +372,46 @@ fn an_executor_that_is_kept_sees_the_container_as_it_is() {
 }
 
 #[test]
+fn an_executor_that_is_kept_follows_the_container_into_another_cgroup() {
+    if !common::unified() {
+        common::report_skipped("cgroup v2 alone");
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.set("/mounts/6/options", serde_json::json!(["nosuid", "noexec", "nodev", "relatime", "rw"]));
+    let world = World::of(bundle, &["--standalone"]);
+    let mut client = world.client();
+    let pid = world.create(&mut client, CreateFlags::default());
+    client.start(&world.bundle.id).unwrap();
+    let path = format!("/proc/{0}/task/{0}/children", parent_of(pid));
+    let children = || fs::read_to_string(&path).unwrap();
+    eventually("who made the container is gone", || children().trim() == pid.to_string());
+    let is_in = |expected: &str| {
+        // It is kept for seconds, which may have been over.
+        let by_the_kept_one = || {
+            assert_eq!(exec(&world, "true").1, Exit::Code(0));
+            let kept = children();
+            let (seen, exit) = exec(&world, "cat /proc/self/cgroup");
+            assert_eq!((seen.as_str(), exit), (expected, Exit::Code(0)));
+            kept.split_whitespace().count() == 2 && children() == kept
+        };
+        eventually("one that was kept executed it", by_the_kept_one);
+    };
+    is_in("0::/\n");
+    // As systemd in a container does: then the container's own cgroup takes no process.
+    let down = "cd /sys/fs/cgroup && mkdir init && echo 1 > init/cgroup.procs && echo $$ > init/cgroup.procs && \
+                echo +pids > cgroup.subtree_control";
+    assert_eq!(exec(&world, down), (String::new(), Exit::Code(0)));
+    is_in("0::/init\n");
+    let up = "cd /sys/fs/cgroup && echo -pids > cgroup.subtree_control && echo 1 > cgroup.procs && \
+              echo $$ > cgroup.procs && exec busybox rmdir init";
+    assert_eq!(exec(&world, up), (String::new(), Exit::Code(0)));
+    is_in("0::/\n");
+    client.delete(&world.bundle.id).unwrap();
+    eventually("the monitor ends with its container", || world.is_clear());
+}
+
+#[test]
 fn a_process_that_may_change_is_not_executed() {
     let world = World::new(&["sleep", "100"], &["--standalone"]);
     let mut client = world.client();

@@ -13,6 +13,9 @@ use runtime::monitor::protocol::{Attach, CreateFlags, ErrorKind, Exit, Streams};
 use crate::common::{Bundle, wait_for};
 use crate::world::{PATIENCE, World, anonymous_of, eventually, parent_of, pipe, text_of};
 
+/// How long what takes seconds may take on a busy machine.
+const MINUTES: Duration = Duration::from_secs(120);
+
 #[test]
 fn attached_callers_see_what_is_written_and_write_what_is_read() {
     let world = World::new(&["cat"], &["--standalone"]);
@@ -51,7 +54,7 @@ fn a_reader_that_takes_nothing_is_cut_off_and_told() {
     attached.attach(attach, &[stdout.as_fd(), stderr.as_fd()]).unwrap();
     drop((stdout, stderr));
     client.start(&world.bundle.id).unwrap();
-    let refused = attached.session_exit(PATIENCE).unwrap_err();
+    let refused = attached.session_exit(Some(MINUTES)).unwrap_err();
     assert_eq!(refused.refusal(), Some(ErrorKind::TooSlow), "{refused}");
     // What it was sent before is whole, and then there is an end, on the other stream as well.
     let text = text_of(unread);
@@ -98,9 +101,6 @@ fn a_container_ends_although_a_reader_takes_nothing() {
 /// How much the container of [`each_reader_gets_all_and_none_stops_the_others`] writes: as much as is kept for a reader that is
 /// not scheduled.
 const MUCH: usize = 32 << 20;
-
-/// How long what takes seconds may take on a busy machine.
-const MINUTES: Duration = Duration::from_secs(120);
 
 #[test]
 fn each_reader_gets_all_and_none_stops_the_others() {
