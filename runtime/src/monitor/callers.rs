@@ -3,9 +3,9 @@
 //! A few places are for those who come when all others are taken: by whoever is in one a container can be asked for, signalled,
 //! awaited and ended, and nothing else, so readers and execs without number lock nobody out who wants to end it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::channel::{Connection, Listener};
+use super::channel::{ChannelError, Connection, Listener};
 use super::container::STREAMS;
 use super::protocol::{ErrorKind, Exit, Reply, encode_reply};
 
@@ -79,21 +79,39 @@ pub(super) struct Callers {
     /// The last one turned away. Closing at once could overtake the reason: a socket that is closed with a request
     /// unread, or before it was sent, fails at the caller before the reply is seen.
     turned_away: Option<Connection>,
+    /// A descriptor to be given up for somebody who is turned away for want of one: who cannot be accepted would wake us for
+    /// ever.
+    spare: Option<OwnedFd>,
 }
 
 impl Callers {
     pub(super) fn new() -> Callers {
-        Callers { places: [const { None }; PLACES], next_serial: 0, deaf: Vec::new(), turned_away: None }
+        Callers {
+            places: [const { None }; PLACES],
+            next_serial: 0,
+            deaf: Vec::new(),
+            turned_away: None,
+            spare: None,
+        }
     }
 
     /// Takes the next caller in; returns its place and socket. One too many is told so and turned away.
     pub(super) fn accept(&mut self, listener: &Listener) -> Option<(usize, BorrowedFd<'_>)> {
-        // A stranger, or a caller who left already.
-        let connection = listener.accept().ok().flatten()?;
+        if self.spare.is_none() {
+            self.spare = rustix::io::fcntl_dupfd_cloexec(listener, 3).ok();
+        }
+        let connection = match listener.accept() {
+            Err(ChannelError::NoDescriptor) => {
+                (self.spare, self.turned_away) = (None, None);
+                let connection = listener.accept().ok().flatten()?;
+                self.turn_away(connection, "the monitor has no descriptor left");
+                return None;
+            }
+            // A stranger, or a caller who left already.
+            accepted => accepted.ok().flatten()?,
+        };
         let Some(place) = self.places.iter().position(Option::is_none) else {
-            let reply = Reply::Error { kind: ErrorKind::Busy, text: "the monitor serves too many callers" };
-            let _ = connection.send(encode_reply(&reply, 1).as_bytes(), &[]);
-            self.turned_away = Some(connection);
+            self.turn_away(connection, "the monitor serves too many callers");
             return None;
         };
         self.next_serial += 1;
@@ -106,6 +124,12 @@ impl Callers {
             has_executed: false,
         });
         Some((place, caller.connection.as_fd()))
+    }
+
+    fn turn_away(&mut self, connection: Connection, text: &str) {
+        let reply = Reply::Error { kind: ErrorKind::Busy, text };
+        let _ = connection.send(encode_reply(&reply, 1).as_bytes(), &[]);
+        self.turned_away = Some(connection);
     }
 
     /// Is nobody there?

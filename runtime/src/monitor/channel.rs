@@ -56,6 +56,9 @@ pub enum ChannelError {
         "a monitor message is longer than {MAX_MESSAGE} bytes or carries more than {MAX_DESCRIPTORS} descriptors"
     )]
     Oversized,
+    /// This process has no descriptor left for a caller.
+    #[error("the monitor has no descriptor left")]
+    NoDescriptor,
     /// A system call failed.
     #[error("cannot {operation} the monitor socket {}: {errno}", path.display())]
     System {
@@ -107,6 +110,7 @@ impl Listener {
                 Ok(Some(Connection { socket, path: self.path.clone() }))
             }
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+            Err(Errno::MFILE | Errno::NFILE) => Err(ChannelError::NoDescriptor),
             Err(errno) => {
                 Err(ChannelError::System { operation: "accept a caller on", path: self.path.clone(), errno })
             }

@@ -49,7 +49,6 @@ impl Monitor<'_> {
             Ok(Received::Nothing) => return,
             Ok(Received::End) | Err(_) => return self.hung_up(id),
         };
-        let is_full = self.is_full();
         let (sequence, request) = match decode_request(&buffer[..length]) {
             Ok(decoded) => decoded,
             Err(DecodeError::Garbage(_)) => return self.hung_up(id),
@@ -72,7 +71,7 @@ impl Monitor<'_> {
         if self.callers.is_restricted(id) && !ends {
             return self.fail(id, sequence, ErrorKind::Busy, "the monitor serves too many callers");
         }
-        if is_full && !ends {
+        if self.is_full_for(&request) {
             return self.fail(id, sequence, ErrorKind::Busy, "the monitor has as much to do as it can");
         }
         match self.carry_out(id, sequence, &request, descriptors) {

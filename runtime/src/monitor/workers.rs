@@ -14,7 +14,7 @@ use super::callers::CallerId;
 use super::container::Container;
 use super::event_loop::{FIRST_WORKER, Monitor};
 use super::jobs::{self, Job};
-use super::protocol::{ErrorKind, Reply};
+use super::protocol::{ErrorKind, Reply, Request};
 use super::worker::{JobFailure, Order, Outcome, Worker};
 use crate::container::Id;
 use crate::error::Result;
@@ -214,10 +214,15 @@ impl Monitor<'_> {
         }
     }
 
-    /// Is there so much to do that nothing more is taken on?
-    pub(super) fn is_full(&self) -> bool {
-        let busy = self.workers.iter().flatten().filter(|(_, job)| !matches!(job, Job::Parked(_)));
-        busy.count() >= JOBS || self.execs.len() >= JOBS
+    /// Is there so much to do, or does so much run that was executed, that this is not taken on?
+    pub(super) fn is_full_for(&self, request: &Request<'_>) -> bool {
+        let busy = self.workers.iter().flatten().filter(|(_, job)| !matches!(job, Job::Parked(_))).count();
+        match request {
+            Request::Exec(_) => busy >= JOBS || self.execs.len() >= JOBS,
+            Request::Create(_) | Request::Pause(_) => busy >= JOBS,
+            // The rest is done at once, or ends something.
+            _ => false,
+        }
     }
 }
 

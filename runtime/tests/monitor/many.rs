@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use runtime::monitor::client::Client;
 use runtime::monitor::protocol::{Attach, CreateFlags, ErrorKind, Exec, Exit, Phase, Streams, Subject};
+use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::common::{Bundle, wait_for};
 use crate::world::{PATIENCE, World, anonymous_of, exec, parent_of, pipe, process};
@@ -151,5 +153,62 @@ fn many_attachments_and_sizes_leave_the_monitor_as_it_was() {
         }
         // The others leave without a word, in the middle of a line.
     });
+    client.delete(&world.bundle.id).unwrap();
+}
+
+#[test]
+fn what_was_executed_without_number_refuses_only_more_of_it() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.set("/process/terminal", true.into());
+    let world = World::of(bundle, &["--standalone"]);
+    let mut client = world.client();
+    world.create(&mut client, CreateFlags { terminal: true, ..CreateFlags::default() });
+    client.start(&world.bundle.id).unwrap();
+    let container = &world.bundle.id;
+    let execute = || {
+        let (stdin, stdout) = pipe();
+        let request = Exec { container, terminal: false, bound: false };
+        let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd()];
+        world.client().exec(request, &process(&["sleep", "900"], false), Some(stdio)).map(drop)
+    };
+    let mut count = 0;
+    let refused = loop {
+        match execute() {
+            Ok(()) => count += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((refused.refusal(), count), (Some(ErrorKind::Busy), 256), "{refused}");
+    // A log that cannot be opened anew would grow for ever.
+    client.reopen_log(container).unwrap();
+    client.resize(Subject::Container(container), 10, 80).unwrap();
+    let (_output, stdout) = pipe();
+    let streams = Streams { stdout: true, ..Streams::default() };
+    client.attach(Attach { container, streams }, &[stdout.as_fd()]).unwrap();
+    client.delete(container).unwrap();
+}
+
+#[test]
+fn who_comes_when_no_descriptor_is_left_is_told_so() {
+    let world = World::new(&["sleep", "1000"], &["--standalone"]);
+    let mut client = world.client();
+    let pid = world.create(&mut client, CreateFlags::default());
+    client.start(&world.bundle.id).unwrap();
+    wait_for("only the container is there", || Possessions::of(parent_of(pid)).children == pid.to_string());
+    let monitor = parent_of(pid);
+    let free = (0..).find(|number| !Path::new(&format!("/proc/{monitor}/fd/{number}")).exists()).unwrap();
+    let limit = |most: Option<u64>| {
+        let limit = Rlimit { current: most, maximum: rustix::process::getrlimit(Resource::Nofile).maximum };
+        rustix::process::prlimit(Pid::from_raw(monitor as i32), Resource::Nofile, limit).unwrap().current
+    };
+    let before = limit(Some(free));
+    for _ in 0..3 {
+        let refused = Client::connect(&world.socket).unwrap_err();
+        assert_eq!(refused.refusal(), Some(ErrorKind::Busy), "{refused}");
+        assert!(refused.to_string().contains("descriptor"), "{refused}");
+    }
+    assert_eq!(client.status(None).unwrap().phase, Phase::Running);
+    limit(before);
+    assert_eq!(world.client().status(None).unwrap().phase, Phase::Running);
     client.delete(&world.bundle.id).unwrap();
 }
