@@ -25,16 +25,17 @@ use rustix::io::Errno;
 
 use super::callers::{CallerId, Callers, PLACES};
 use super::channel::Listener;
-use super::container::{Container, State};
+use super::container::{Container, Kind, State};
 use super::jobs::{self, Job, Leftovers};
 use super::protocol::Reply;
 use super::stdio::BUFFER;
 use super::worker::{JobFailure, Worker};
 use super::workers::Executed;
+use crate::container::{self, Id, Status};
 use crate::error::{Error, Result};
 use crate::init::FromChild;
 use crate::namespaces::from_nix;
-use crate::process::{self, Exit};
+use crate::process::{self, Exit, Signal};
 
 /// Most containers of one monitor.
 pub(super) const CONTAINERS: usize = 256;
@@ -326,6 +327,21 @@ impl<'a> Monitor<'a> {
     pub(super) fn kill(&mut self, place: usize) {
         if let Some(Some(container)) = self.containers.get_mut(place) {
             container.kill();
+            self.let_die(place);
+        }
+    }
+
+    /// Sees to it that a container dies of the SIGKILL that its first process was sent: into the freezer of v1 none reaches.
+    pub(super) fn let_die(&mut self, place: usize) {
+        let Some(Some(container)) = self.containers.get(place) else { return };
+        let Ok(id) = container.id.parse::<Id>() else { return };
+        let state_root = &self.settings.state_root;
+        let has_record = container.kind == Kind::Container && container.is_alive();
+        let is_paused = |state: container::State| state.status == Status::Paused;
+        if has_record && container::state(state_root, &id).is_ok_and(is_paused) {
+            let worker = jobs::signal_all(state_root, id, Signal::KILL.0);
+            // Without a worker it stays as it is, and whoever resumes it sees it die.
+            let _ = worker.and_then(|worker| self.employ(worker, Job::Kill));
         }
     }
 
@@ -424,12 +440,15 @@ impl<'a> Monitor<'a> {
         self.callers.hang_up(caller);
         for exec in self.execs.iter().filter(|exec| exec.bound && exec.caller == caller) {
             // It is gone already, or will be reaped soon.
-            let _ = process::signal(exec.pidfd.as_fd(), process::Signal::KILL);
+            let _ = process::signal(exec.pidfd.as_fd(), Signal::KILL);
         }
-        for container in self.containers.iter_mut().flatten() {
-            let waits_for_start = matches!(container.state, State::Making | State::Created(_));
-            if container.bound_to == Some(caller) && waits_for_start {
-                container.kill();
+        for place in 0..self.containers.len() {
+            let is_bound = |container: &Container| {
+                let waits_for_start = matches!(container.state, State::Making | State::Created(_));
+                container.bound_to == Some(caller) && waits_for_start
+            };
+            if self.containers[place].as_ref().is_some_and(is_bound) {
+                self.kill(place);
             }
         }
     }
@@ -437,7 +456,6 @@ impl<'a> Monitor<'a> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::container::Kind;
     use super::super::protocol::{CreateFlags, Phase};
     use super::*;
     use crate::init::ParentEnd;

@@ -43,6 +43,8 @@ pub(super) enum Job {
     },
     /// It executed something in the container with this first process, and waits for more.
     Parked(i32),
+    /// A container that could not die is being killed; its end says that it was.
+    Kill,
     /// A caller gets the result.
     Answer(CallerId, u32),
     /// What is left of the container at this place is being removed.

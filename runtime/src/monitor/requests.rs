@@ -187,7 +187,11 @@ impl Monitor<'_> {
                     self.employ(worker, Job::Answer(id, sequence))?;
                     return Ok(None);
                 }
-                container.signal(signal)?
+                let delivered = container.signal(signal)?;
+                if signal == Signal::KILL {
+                    self.let_die(place);
+                }
+                delivered
             }
         };
         match delivered {

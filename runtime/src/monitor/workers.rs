@@ -153,7 +153,7 @@ impl Monitor<'_> {
                 self.executed(caller, sequence, bound, outcome);
             }
             // It has ended.
-            Job::Parked(_) => {}
+            Job::Parked(_) | Job::Kill => {}
             Job::Answer(caller, sequence) => match outcome {
                 Outcome::Failed(failure) => self.fail(caller, sequence, failure.kind, &failure.text),
                 _ => drop(self.callers.answer(caller, &Reply::Done, sequence)),

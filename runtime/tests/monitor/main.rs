@@ -372,6 +372,30 @@ fn an_executor_that_is_kept_sees_the_container_as_it_is() {
 }
 
 #[test]
+fn what_is_paused_can_be_ended() {
+    type End = fn(&World, &mut Client) -> Option<Exit>;
+    let ends: [End; 3] = [
+        |world, client| client.delete(&world.bundle.id).map(|()| None).unwrap(),
+        |_, client| client.shutdown().map(|()| None).unwrap(),
+        |world, client| {
+            client.signal(Subject::Container(&world.bundle.id), 9, false).unwrap();
+            Some(client.wait(Some(&world.bundle.id), PATIENCE).unwrap())
+        },
+    ];
+    for end in ends {
+        let world = World::new(&["sleep", "100"], &["--standalone"]);
+        let mut client = world.client();
+        world.create(&mut client, CreateFlags::default());
+        client.start(&world.bundle.id).unwrap();
+        world.bundle.verb(&["pause", &world.bundle.id]).succeeded();
+        let told = end(&world, &mut client);
+        assert!(told.is_none_or(|exit| exit == Exit::Signal(9)), "{told:?}");
+        assert_eq!(world.status().exit_code, Some(137));
+        eventually("the monitor ends with its container", || world.is_clear());
+    }
+}
+
+#[test]
 fn an_executor_that_is_kept_follows_the_container_into_another_cgroup() {
     if !common::unified() {
         common::report_skipped("cgroup v2 alone");
