@@ -43,6 +43,11 @@ fn each_is_refused_before_anything_is_created() {
         ("/process/user/uid", json!(4_294_967_295u32), "process.user"),
         ("/process/user/umask", json!("022"), "process.user.umask"),
         ("/process/user/additionalGids", json!(["wheel"]), "process.user.additionalGids[0]"),
+        (
+            "/process/user/additionalGids",
+            json!((1..=65_537).collect::<Vec<u32>>()),
+            "process.user.additionalGids: 65537 are more",
+        ),
         ("/process/terminal", json!("yes"), "process.terminal"),
         ("/process/consoleSize", json!({ "height": "tall" }), "process.consoleSize.height"),
         ("/process/noNewPrivileges", json!(1), "process.noNewPrivileges"),

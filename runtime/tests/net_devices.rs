@@ -148,6 +148,23 @@ fn what_cannot_be_moved_is_refused_and_stays_what_it_was() {
         bundle.run().failed(1, words);
         bundle.assert_nothing_left();
     }
+    // A device may have more names than its own.
+    let other = format!("{name}b");
+    ip(&format!("link property add dev {name} altname {other}"));
+    for (devices, words) in [
+        (json!({ &other: {} }), format!("it is another name of the network device {name}")),
+        (
+            json!({ name: { "name": &other } }),
+            format!("cannot move into the container the network device {name}"),
+        ),
+    ] {
+        bundle.set("/linux/netDevices", devices);
+        bundle.run().failed(1, &words);
+        bundle.assert_nothing_left();
+        let after = ip(&format!("address show dev {name}"));
+        assert_eq!(kept(&after), KEPT);
+        assert!(after.contains("UP"));
+    }
     bundle.set("/linux/netDevices", json!({ name: {} }));
     bundle.set("/linux/namespaces/1/path", json!(format!("/proc/{}/ns/net", std::process::id())));
     bundle.run().failed(1, "it would change the host");

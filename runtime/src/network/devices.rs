@@ -19,7 +19,12 @@ pub fn examine_devices(devices: &[NetDevicePlan]) -> Result<()> {
     }
     let here = RouteSocket::open().map_err(Error::system("open", "a netlink socket"))?;
     devices.iter().try_for_each(|device| match here.link(&device.host_name) {
-        Ok(_) => Ok(()),
+        Ok(link) if link.name == device.host_name => Ok(()),
+        // By another name it could be listed twice, and not be given its own back.
+        Ok(link) => Err(Error::Spec {
+            path: device.field(),
+            reason: format!("it is another name of the network device {}: list that", link.name),
+        }),
         Err(Errno::NODEV) => Err(Error::Spec {
             path: device.field(),
             reason: "there is no such network device in the runtime's network namespace".to_owned(),
@@ -78,9 +83,15 @@ impl Ways<'_> {
                 reason: format!("the container's network namespace has a device {} already", device.name),
             });
         }
-        self.here
-            .move_link(was.index, self.target.as_fd(), &device.name)
-            .map_err(failed("move into the container"))?;
+        if let Err(errno) = self.here.move_link(was.index, self.target.as_fd(), &device.name) {
+            // The kernel moves first and names then, and the name may be another one of the device itself.
+            if let (Err(Errno::NODEV), Ok(there)) = (self.here.link(name), self.there.link(name))
+                && !before.contains(&there)
+            {
+                moved.push(Moved { device, index: there.index, was, addresses });
+            }
+            return Err(failed("move into the container")(errno));
+        }
         let index = self.arrived(device, &before).map_err(failed("find in the container"))?;
         moved.push(Moved { device, index, was, addresses });
         let [.., last] = moved.as_slice() else { return Ok(()) };

@@ -24,9 +24,11 @@ const LONGEST: usize = 64 << 10;
 pub(super) struct RouteSocket(OwnedFd);
 
 /// A device as the kernel lists it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
+    /// Its own name, of which it is asked by others too (`ip link property`).
+    pub(super) name: String,
     pub(super) is_up: bool,
 }
 
@@ -79,8 +81,11 @@ impl Body {
 
     /// The device that an answer is about.
     fn as_link(&self) -> Option<Link> {
-        let up = self.number(8)? & libc::IFF_UP as u32 != 0;
-        (self.kind == libc::RTM_NEWLINK).then_some(Link { index: self.number(4)?, is_up: up })
+        let is_up = self.number(8)? & libc::IFF_UP as u32 != 0;
+        let mut attributes = NlasIterator::new(self.bytes.get(16..)?).map_while(Result::ok);
+        let name = attributes.find(|attribute| attribute.kind() == libc::IFLA_IFNAME)?;
+        let name = String::from_utf8_lossy(name.value()).trim_end_matches('\0').to_owned();
+        (self.kind == libc::RTM_NEWLINK).then_some(Link { index: self.number(4)?, name, is_up })
     }
 
     /// The address that an answer is about, if the device has it for good and it means the same everywhere

@@ -23,8 +23,8 @@ const LARGEST_ID: u32 = i32::MAX as u32;
 const LARGEST_FILE: u64 = 10 << 20;
 /// A group may list thousands of members on its line.
 const LONGEST_LINE: u64 = 1 << 20;
-/// What the kernel takes (`NGROUPS_MAX`).
-const MOST_GROUPS: usize = 65_536;
+/// Most supplementary groups that the kernel takes (`NGROUPS_MAX`).
+pub(crate) const MOST_GROUPS: usize = 65_536;
 /// Attempts at a lookup that a concurrent rename disturbed.
 const LOOKUP_ATTEMPTS: usize = 32;
 

@@ -9,6 +9,7 @@ use oci_spec::runtime::{Linux, Process};
 use super::{c_string, container_path, invalid, refuse_if, scheduling, text};
 use crate::error::Result;
 use crate::security::labels::{Labels, has_apparmor, has_selinux};
+use crate::security::user::MOST_GROUPS;
 use crate::spec::plan::ProcessPlan;
 
 /// Checks a process; `at` is its place in the document ("process", or "" for a document of its own).
@@ -34,6 +35,11 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
     if user.uid() == u32::MAX || user.gid() == u32::MAX {
         return Err(invalid(&field("user"), "4294967295 is no user or group".to_owned()));
     }
+    let additional_gids = user.additional_gids().clone().unwrap_or_default();
+    if additional_gids.len() > MOST_GROUPS {
+        let reason = format!("{} are more than the kernel takes ({MOST_GROUPS})", additional_gids.len());
+        return Err(invalid(&field("user.additionalGids"), reason));
+    }
     let terminal = process.terminal().unwrap_or(false);
     if let Some(value) = process.oom_score_adj()
         && !(-1000..=1000).contains(&value)
@@ -50,7 +56,7 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
         cwd: container_path(&field("cwd"), process.cwd())?,
         uid: user.uid(),
         gid: user.gid(),
-        additional_gids: user.additional_gids().clone().unwrap_or_default(),
+        additional_gids,
         umask: user.umask(),
         capabilities: process.capabilities().clone(),
         rlimits: process.rlimits().clone().unwrap_or_default(),
