@@ -551,6 +551,17 @@ fn limits_change_while_it_runs() {
 }
 
 #[test]
+fn events_end_with_their_reader() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let mut command = bundle.roci(&["events", "--interval", "10ms", &bundle.id]);
+    let mut events = command.stdout(Stdio::piped()).spawn().unwrap();
+    read_until(&mut events, "\n");
+    drop(events.stdout.take());
+    wait_for("it has ended", || events.try_wait().unwrap().is_some_and(|status| status.success()));
+}
+
+#[test]
 fn want_of_memory_is_an_event() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.set("/linux/resources/memory", json!({ "limit": 8 << 20 }));

@@ -26,17 +26,15 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, state_root: &Path) -> anyhow::Result<u8> {
     let mut watched = Watched::new(state_root, &arguments.id)?;
     let id = arguments.id.as_str();
-    print("stats", id, Some(watched.stats()))?;
-    if arguments.stats {
-        return Ok(0);
-    }
-    loop {
-        match watched.wait(arguments.interval)? {
+    let mut is_read = print("stats", id, Some(watched.stats()))?;
+    while is_read && !arguments.stats {
+        is_read = match watched.wait(arguments.interval)? {
             Event::Time => print("stats", id, Some(watched.stats()))?,
             Event::OutOfMemory => print("oom", id, None)?,
             Event::Ended => return Ok(0),
-        }
+        };
     }
+    Ok(0)
 }
 
 /// A line of output. The order of its fields is runc's, for readers that are no JSON parsers.
@@ -49,8 +47,8 @@ struct Line<'a> {
     data: Option<Stats>,
 }
 
-fn print(kind: &str, id: &str, data: Option<Stats>) -> anyhow::Result<()> {
-    output::print(&serde_json::to_string(&Line { kind, id, data })?)
+fn print(kind: &str, id: &str, data: Option<Stats>) -> anyhow::Result<bool> {
+    output::print_on(&serde_json::to_string(&Line { kind, id, data })?)
 }
 
 /// A number with a unit: `ms`, `s`, `m` or `h`.
@@ -64,9 +62,11 @@ fn interval(text: &str) -> Result<Duration, String> {
         _ => return Err("not a time such as 5s, 500ms, 1m or 1h".to_owned()),
     };
     let number: f64 = text[..at].parse().map_err(|_| "not a number with a unit".to_owned())?;
+    // Beyond any machine's life, and within what clocks can count to.
+    let longest = Duration::from_secs(u32::MAX.into());
     match Duration::try_from_secs_f64(number * seconds) {
-        Ok(time) if time >= Duration::from_millis(1) => Ok(time),
-        _ => Err("it has to be at least 1ms".to_owned()),
+        Ok(time) if (Duration::from_millis(1)..=longest).contains(&time) => Ok(time),
+        _ => Err("it has to be at least 1ms, and no century".to_owned()),
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     fn times_have_a_unit() {
         assert_eq!(interval("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
-        for bad in ["", "5", "s", "0s", "-1s", "5 s", "1e99h"] {
+        for bad in ["", "5", "s", "0s", "-1s", "5 s", "1e99h", "9999999999999999999s"] {
             assert!(interval(bad).is_err(), "{bad}");
         }
     }
