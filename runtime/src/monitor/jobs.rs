@@ -115,6 +115,10 @@ pub(super) fn executor(state_root: &Path, id: Id) -> Result<Worker, JobFailure> 
     let mut target = None;
     Worker::start_executor(|order| {
         let process = read_process(order.process)?;
+        if process.terminal().unwrap_or(false) != order.stdio.is_none() {
+            let text = "the request and the process disagree about a terminal".to_owned();
+            return Err(JobFailure { kind: ErrorKind::Malformed, text });
+        }
         let console = if order.stdio.is_some() { Console::Absent } else { Console::Returned };
         let stdio = match order.stdio {
             Some([stdin, stdout, stderr]) => Stdio::Descriptors { stdin, stdout, stderr },

@@ -91,6 +91,14 @@ fn execs_run_beside_the_command_and_end_by_themselves() {
     let missing = Exec { container: &world.bundle.id, terminal: true, bound: false };
     let error = second.exec(missing, &process(&["nowhere"], true), None).unwrap_err();
     assert_eq!(error.exit_code(), 127, "{error}");
+    for terminal in [true, false] {
+        let request = Exec { terminal, ..missing };
+        let (stdin, stdout) = pipe();
+        let stdio = [stdin.as_fd(), stdout.as_fd(), stdout.as_fd()];
+        let other = process(&["true"], !terminal);
+        let refused = world.client().exec(request, &other, (!terminal).then_some(stdio)).unwrap_err();
+        assert_eq!(refused.refusal(), Some(ErrorKind::Malformed), "{refused}");
+    }
     // With a terminal the master comes to the caller.
     let mut third = world.client();
     let executed = third.exec(missing, &process(&["sh", "-c", "tty; exit 3"], true), None).unwrap();
