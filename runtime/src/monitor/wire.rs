@@ -147,13 +147,18 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
-    /// Every field lies inside the packet and no unknown one is critical.
+    /// Every field lies inside the packet, no unknown one is critical, and every number is whole: a short one would pass for one
+    /// that is missing.
     fn check_fields(&self) -> Result<(), DecodeError> {
         let mut rest = self.fields;
         while !rest.is_empty() {
-            let (tag, _, after) = split_field(rest).ok_or(DecodeError::Garbage("field beyond the packet"))?;
+            let (tag, value, after) =
+                split_field(rest).ok_or(DecodeError::Garbage("field beyond the packet"))?;
             if tag & CRITICAL != 0 && !(TAG_VERSION..=LAST_TAG).contains(&(tag & !CRITICAL)) {
                 return Err(self.unsupported());
+            }
+            if value.len() < least_length(tag & !CRITICAL) {
+                return Err(self.bad("a number that is too short"));
             }
             rest = after;
         }
@@ -216,6 +221,16 @@ impl<'a> Message<'a> {
 
     pub(super) fn unsupported(&self) -> DecodeError {
         DecodeError::Unsupported { sequence: self.sequence, kind: self.kind }
+    }
+}
+
+/// How many bytes the value of a field has at least.
+fn least_length(tag: u16) -> usize {
+    match tag {
+        TAG_VERSION | TAG_NUMBER | TAG_ROWS | TAG_COLUMNS | TAG_PHASE | TAG_PID | TAG_EXIT_CODE
+        | TAG_EXIT_SIGNAL | TAG_ERROR_KIND | TAG_EXEC | TAG_LOG_FILES | TAG_FLAGS | TAG_ALL => 4,
+        TAG_LOG_SIZE => 8,
+        _ => 0,
     }
 }
 

@@ -145,6 +145,18 @@ fn a_value_that_grew_is_read_by_its_known_prefix() {
 }
 
 #[test]
+fn a_number_that_is_too_short_is_not_a_missing_one() {
+    let refused = |packet: Packet| {
+        assert!(matches!(decode_request(packet.as_bytes()), Err(DecodeError::BadField { .. })));
+    };
+    // To the first process instead of all, without flags, never rotated.
+    refused(Packet::new(wire::SIGNAL, 1).number(wire::TAG_NUMBER, 9).field(wire::TAG_ALL | CRITICAL, &[1]));
+    let of = |kind| Packet::new(kind, 1).field(wire::TAG_CONTAINER, b"c").field(wire::TAG_FOLDER, b"/c");
+    refused(of(wire::EXEC).field(wire::TAG_FLAGS, &[2, 0]));
+    refused(of(wire::CREATE).field(wire::TAG_LOG_SIZE, &[1, 0, 0, 0]));
+}
+
+#[test]
 fn signals_out_of_range_are_refused_with_the_field() {
     for number in [0, 65, u32::MAX] {
         let packet = Packet::new(wire::SIGNAL, 1).number(wire::TAG_NUMBER, number);
