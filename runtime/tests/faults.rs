@@ -163,3 +163,23 @@ fn a_run_that_fails_at_a_point_cleans_up_by_itself() {
         bundle.assert_nothing_left();
     }
 }
+
+#[test]
+fn an_exec_that_is_overtaken_by_the_containers_end_says_so() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let mut command = bundle.roci(&["exec", &bundle.id, "true"]);
+    let exec = command.env("HULL_FAULT", "22:stop").stderr(Stdio::piped()).spawn().unwrap();
+    let stat = format!("/proc/{}/stat", exec.id());
+    wait_for("it waits", || fs::read_to_string(&stat).unwrap().contains(") T "));
+    bundle.verb(&["kill", &bundle.id, "KILL"]).succeeded();
+    bundle.wait_status("stopped");
+    let pid = rustix::process::Pid::from_raw(exec.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let done = exec.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(255), "{words}");
+    assert!(words.contains("cannot exec in a stopped container"), "{words}");
+    bundle.verb(&["delete", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}

@@ -172,7 +172,12 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
         joins_pids: namespaces.contains(CloneFlags::CLONE_NEWPID) && !machine.caller_is_root(),
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID) && !child.joins_pids;
-    let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
+    let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose();
+    let children = children.map_err(|error| match error {
+        // It has ended since we looked.
+        Error::System { source: Errno::SRCH, .. } => wrong_state(id, Status::Stopped),
+        other => other,
+    })?;
     let mut launch_in = |target| launch(Kinship::of(as_sibling), CloneFlags::empty(), target, &mut child);
     let launched = match launch_in(entrance.clone_target()) {
         // The container has put itself into a cgroup below and hands controllers down: then only that takes a process.
