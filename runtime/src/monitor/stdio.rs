@@ -97,12 +97,14 @@ impl End {
 
     /// Whether this end will never take anything again, though nothing was written to find out.
     pub fn is_broken(&self) -> bool {
-        let mut polled = [PollFd::new(self, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         // On a socket an error may be one of reading only.
         self.kind != EndKind::Socket
-            && rustix::event::poll(&mut polled, Some(&now)).is_ok()
-            && polled[0].revents().contains(PollFlags::ERR)
+            && self.poll(PollFlags::empty()).is_ok_and(|ready| ready.contains(PollFlags::ERR))
+    }
+
+    /// Whether something could be written now.
+    pub(super) fn has_room(&self) -> bool {
+        self.poll(PollFlags::OUT).is_ok_and(|ready| !ready.is_empty())
     }
 
     /// Lets a pipe hold this many bytes, where that is more and we may; others stay as they are.
@@ -115,12 +117,18 @@ impl End {
 
     /// Fails like a call that would wait, where the descriptor itself waits instead.
     fn ask(&self, readiness: PollFlags) -> Result<(), Errno> {
-        let mut polled = [PollFd::new(self, readiness)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        match self.waits && rustix::event::poll(&mut polled, Some(&now))? == 0 {
+        match self.waits && self.poll(readiness)?.is_empty() {
             true => Err(Errno::AGAIN),
             false => Ok(()),
         }
+    }
+
+    /// What of this is so now, or wrong.
+    fn poll(&self, wanted: PollFlags) -> Result<PollFlags, Errno> {
+        let mut polled = [PollFd::new(self, wanted)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut polled, Some(&now))?;
+        Ok(polled[0].revents())
     }
 
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {

@@ -60,6 +60,10 @@ impl Backlog {
 
     /// Passes on what `sink` has room for, by way of `scratch`.
     pub(super) fn pass_on(&mut self, sink: &End, scratch: &mut [u8]) -> Result<Progress, Stop> {
+        // Asked at every line of a container, of those who read and those who never will.
+        if !sink.has_room() {
+            return Ok(Progress::Waiting);
+        }
         let mut moved = 0;
         while self.taken < self.put {
             if moved >= TURN {
