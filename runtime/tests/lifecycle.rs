@@ -119,12 +119,23 @@ fn signals_go_by_name_and_number() {
 #[test]
 fn run_passes_signals_on() {
     let mut bundle = Bundle::new(&["true"]);
-    bundle.shell("trap 'exit 42' TERM; echo up; while true; do sleep 0.05; done");
+    // A real-time one too, as systemd in a container has for its shutdown.
+    let real_time = libc::SIGRTMIN() + 3;
+    let script = format!(
+        "trap 'echo real' {real_time}; trap 'exit 42' TERM; echo up; while true; do sleep 0.05; done"
+    );
+    bundle.shell(&script);
     bundle.write_config();
     let mut child = bundle.roci(&["run", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
     read_until(&mut child, "up");
     let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let send = |number: i32| {
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        runtime::sys::process::pidfd_send_signal(std::os::fd::AsFd::as_fd(&pidfd), number).unwrap();
+    };
+    send(real_time);
+    read_until(&mut child, "real");
+    send(libc::SIGTERM);
     assert_eq!(child.wait().unwrap().code(), Some(42));
     bundle.assert_nothing_left();
 }

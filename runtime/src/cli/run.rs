@@ -8,6 +8,7 @@ use nix::sys::signal::{SigSet, Signal as Name};
 use runtime::container::{self, Console, Gate};
 use runtime::monitor::signals::block_signals;
 use runtime::process::{self, Exit, Signal};
+use runtime::sys::process::wait_signal;
 
 use super::create::Setup;
 use super::log::Log;
@@ -77,22 +78,21 @@ pub fn run(arguments: &Arguments, context: &super::Context, log: &Log) -> anyhow
 /// Waits for a child of ours, passing every signal that reaches us on to it.
 pub fn follow(child: BorrowedFd<'_>, signals: &SigSet) -> anyhow::Result<Exit> {
     loop {
-        match signals.wait() {
-            Ok(Name::SIGCHLD) => {
+        match next_signal(signals)? {
+            libc::SIGCHLD => {
                 if let Some(exit) = process::try_wait(child.as_fd())? {
                     return Ok(exit);
                 }
             }
             // The stop of a terminal's job is for its processes; ours is one, the container's is another session.
-            Ok(Name::SIGTTIN | Name::SIGTTOU | Name::SIGURG) => {}
-            Ok(signal) => {
-                process::signal(child.as_fd(), Signal(signal as i32))?;
-            }
-            // A real-time signal, which nix cannot name.
-            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error).context("cannot wait for signals"),
+            libc::SIGTTIN | libc::SIGTTOU | libc::SIGURG => {}
+            signal => drop(process::signal(child.as_fd(), Signal(signal))?),
         }
     }
+}
+
+fn next_signal(signals: &SigSet) -> anyhow::Result<i32> {
+    wait_signal(signals).context("cannot wait for signals")
 }
 
 /// Has the kernel send SIGTERM when the caller ends. Signals are blocked already, so none is lost before we wait.
@@ -107,12 +107,8 @@ fn watch(caller: u32) -> anyhow::Result<()> {
 /// As [`follow`], but what asks us to end kills the container: its first process would ignore the signal itself.
 fn follow_until_asked(child: BorrowedFd<'_>, signals: &SigSet) -> anyhow::Result<Exit> {
     loop {
-        match signals.wait() {
-            Ok(Name::SIGTERM | Name::SIGINT | Name::SIGHUP) => {
-                process::signal(child.as_fd(), Signal::KILL)?;
-            }
-            Ok(_) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error).context("cannot wait for signals"),
+        if let libc::SIGTERM | libc::SIGINT | libc::SIGHUP = next_signal(signals)? {
+            process::signal(child.as_fd(), Signal::KILL)?;
         }
         if let Some(exit) = process::try_wait(child.as_fd())? {
             return Ok(exit);

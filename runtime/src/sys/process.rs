@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sys::signal::SigSet;
 use rustix::io::Errno;
 
 use super::check;
@@ -44,6 +45,18 @@ pub fn dead_child() -> Result<Option<i32>, Errno> {
     Ok(Some(pid).filter(|pid| *pid != 0))
 }
 
+/// Waits for one of `signals`, which are blocked, and takes it (sigwaitinfo(2)). nix has no names for real-time ones and loses them.
+pub fn wait_signal(signals: &SigSet) -> Result<i32, Errno> {
+    loop {
+        // SAFETY: the set is borrowed and only read, and no information is asked for.
+        let signal = unsafe { libc::sigwaitinfo(signals.as_ref(), std::ptr::null_mut()) };
+        match check(signal.into()) {
+            Err(Errno::INTR) => {}
+            result => return result.map(|_| signal),
+        }
+    }
+}
+
 /// The effective user that this program was started as, in the numbers of its user namespace. The kernel told it at the
 /// exec, so asking costs no call; this program does not change it but in the children that become a container's.
 pub fn effective_user() -> u32 {
@@ -70,7 +83,7 @@ pub fn reset_signals() {
     // SAFETY: the handler is the default one, so no code of ours can run in signal context.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // Cannot fail: the set is valid and the operation known.
-    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    let _ = SigSet::empty().thread_set_mask();
 }
 
 /// Lets the signals that ask a process to end do so, also where it is the first of a PID namespace: without a handler the
