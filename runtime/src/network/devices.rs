@@ -1,6 +1,6 @@
 //! Network devices of the host that become a container's (runtime-spec, "Network Devices").
 //!
-//! A device is moved and named in one step, so that it is never seen under a name that is another's there. The kernel takes its
+//! A device is moved and named by one message, so that it is never seen under a name that is another's there. The kernel takes its
 //! addresses away on the way; those that were set for good are given back, and it is set up. At the end of the namespace
 //! the kernel gives hardware back to the host and destroys what is virtual: that is nobody's business here.
 
