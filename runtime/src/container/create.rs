@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
@@ -481,7 +482,15 @@ fn clone_child(
     let makes_time = plan.namespaces.create.contains(NEW_TIME);
     let time = makes_time.then(|| ChildrenInNewTime::new(&plan.time_offsets)).transpose()?;
     let traceable = (new_user && !child.creator_is_root).then(Traceable::new).transpose()?;
-    let launched = launch(kinship, flags, cgroup, child)?;
+    let launched = launch(kinship, flags, cgroup, child).map_err(|error| match error {
+        // So the kernel says that a PID namespace takes nobody any more (pid_namespaces(7)).
+        Error::System { source: Errno::NOMEM, .. } if pids.is_some() => Error::Spec {
+            path: plan.namespaces.field(CloneFlags::CLONE_NEWPID),
+            reason: "its first process has ended, and nobody can join it any more (or memory is short)"
+                .to_owned(),
+        },
+        error => error,
+    })?;
     drop(traceable);
     drop(time);
     drop(children);
