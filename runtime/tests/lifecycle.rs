@@ -241,6 +241,31 @@ fn a_terminal_goes_to_the_console_socket() {
 }
 
 #[test]
+fn a_console_socket_that_nobody_accepts_at_is_not_waited_for() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/process/terminal", json!(true));
+    bundle.write_config();
+    let path = bundle.path().join("console");
+    let (kind, flags) = (rustix::net::SocketType::STREAM, rustix::net::SocketFlags::NONBLOCK);
+    let unix = rustix::net::AddressFamily::UNIX;
+    let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+    let listener = rustix::net::socket_with(unix, kind, flags, None).unwrap();
+    rustix::net::bind(&listener, &address).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let caller = rustix::net::socket_with(unix, kind, flags, None).unwrap();
+        match rustix::net::connect(&caller, &address) {
+            Ok(()) => waiting.push(caller),
+            Err(errno) => break assert_eq!(errno, rustix::io::Errno::AGAIN),
+        }
+    }
+    let words = ["create", "--console-socket", path.to_str().unwrap(), &bundle.id];
+    bundle.verb(&words).failed(1, "cannot connect to");
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn errors_are_logged_as_engines_read_them() {
     let bundle = Bundle::new(&["foo"]);
     bundle.write_config();
