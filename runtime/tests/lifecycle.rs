@@ -174,6 +174,22 @@ fn exec_runs_beside_the_command() {
 }
 
 #[test]
+fn what_is_changed_in_the_bundle_later_changes_nothing() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let namespaces = "readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc; echo $LATER";
+    let before = bundle.exec(&["sh", "-c", namespaces]).succeeded().out;
+    bundle.set("/hostname", json!("")).set("/process/env/-", json!("LATER=yes"));
+    bundle.set("/linux/namespaces", json!([{ "type": "pid" }, { "type": "mount" }]));
+    bundle.write_config();
+    assert_eq!(bundle.exec(&["sh", "-c", namespaces]).succeeded().out, before);
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
+    assert_eq!(bundle.exec(&["sh", "-c", namespaces]).succeeded().out, before);
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn exec_takes_a_process_file_and_detaches() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     bundle.start();

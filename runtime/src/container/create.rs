@@ -33,6 +33,7 @@ use crate::network::{examine_devices, move_devices};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
 use crate::security::seccomp::Program;
+use crate::spec::Loaded;
 use crate::spec::plan::Plan;
 
 /// A container that is set up and waits to be started.
@@ -136,7 +137,7 @@ impl Created {
 pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(1)?;
     let bundle = std::path::absolute(&request.bundle).unwrap_or_else(|_| request.bundle.clone());
-    let (spec, notes) = crate::spec::load(&bundle)?;
+    let Loaded { spec, notes, text } = crate::spec::load(&bundle)?;
     let mut plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
     plan.notes.extend(notes);
     log::debug!("container {}: configuration of {} is right", request.id, bundle.display());
@@ -151,6 +152,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
         let mut record = Record::new(bundle, &plan, &checked.home)?;
         let annotations = spec.annotations().iter().flatten();
         record.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+        made.folder.keep_config(&text)?;
         build(&mut made, &plan, request, checked, record)
     });
     match (built, made.cgroup.take()) {

@@ -42,7 +42,7 @@ impl ExecTarget {
     pub fn open(state_root: &Path, id: &Id) -> Result<ExecTarget> {
         let folder = Folder::open(state_root, id)?;
         let record = folder.read()?.ok_or_else(|| wrong_state(id, Status::Creating))?;
-        let (spec, _) = crate::spec::load(&record.bundle)?;
+        let spec = folder.config()?.spec;
         Ok(ExecTarget { folder, record, spec, prepared: None, entrance: None })
     }
 

@@ -18,6 +18,8 @@ use crate::cgroup::is_frozen;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::process;
+use crate::spec::plan::Plan;
+use crate::spec::{self, Loaded};
 
 /// The version that this program writes; a newer one is refused.
 const VERSION: u32 = 1;
@@ -151,16 +153,21 @@ impl Folder {
     /// Writes the record so that a reader finds the old or the new one.
     pub fn write(&self, record: &Record) -> Result<()> {
         let new = self.path.join(NEW_NAME);
-        let fail = |operation| Error::system(operation, new.to_string_lossy());
         let text = serde_json::to_vec(record)
             .map_err(|error| Error::Record { path: new.clone(), reason: error.to_string() })?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, &new, flags, Mode::RUSR | Mode::WUSR).map_err(fail("create"))?;
-        let written = rustix::io::write(&file, &text).map_err(fail("write"))?;
-        if written != text.len() {
-            return Err(fail("write")(Errno::NOSPC));
-        }
-        rustix::fs::rename(&new, self.path.join(NAME)).map_err(fail("rename"))
+        write_file(&new, &text)?;
+        rustix::fs::rename(&new, self.path.join(NAME)).map_err(Error::system("rename", new.to_string_lossy()))
+    }
+
+    /// Keeps the config.json that the container is created from: what is changed in its bundle later must not affect it
+    /// (runtime-spec, "Lifecycle", step 2), least of all which namespaces and which filter a further process gets.
+    pub fn keep_config(&self, text: &[u8]) -> Result<()> {
+        write_file(&self.path.join(spec::FILE_NAME), text)
+    }
+
+    /// The config.json that the container was created from.
+    pub fn config(&self) -> Result<Loaded> {
+        spec::load(&self.path)
     }
 
     /// Reads the record; `None` if none was written yet.
@@ -201,7 +208,7 @@ impl Folder {
 
     /// Removes the folder and all our files in it; the record goes last of them.
     pub fn remove(&self) -> Result<()> {
-        for name in [GATE, NEW_NAME, NAME] {
+        for name in [GATE, spec::FILE_NAME, NEW_NAME, NAME] {
             let path = self.path.join(name);
             match rustix::fs::unlink(&path) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -215,9 +222,17 @@ impl Folder {
     }
 }
 
+fn write_file(path: &Path, text: &[u8]) -> Result<()> {
+    let fail = |operation| Error::system(operation, path.to_string_lossy());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR).map_err(fail("create"))?;
+    let written = rustix::io::write(&file, text).map_err(fail("write"))?;
+    if written == text.len() { Ok(()) } else { Err(fail("write")(Errno::NOSPC)) }
+}
+
 impl Record {
     /// A record of a container that has no process yet.
-    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, home: &Home) -> Result<Record> {
+    pub fn new(bundle: PathBuf, plan: &Plan, home: &Home) -> Result<Record> {
         Ok(Record {
             version: VERSION,
             oci_version: plan.version.clone(),
@@ -242,9 +257,7 @@ impl Record {
             clamped: Vec::new(),
         })
     }
-}
 
-impl Record {
     /// Was it written since the machine started? If not, its pid and its cgroup are somebody else's, if anybody's.
     pub fn is_of_this_boot(&self) -> Result<bool> {
         Ok(self.boot == process::boot_id()?)

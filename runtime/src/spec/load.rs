@@ -16,9 +16,25 @@ use crate::security::capabilities::parse_name;
 /// More than any real document has, and little enough to hold.
 const LARGEST: u64 = 16 << 20;
 
-/// Loads `config.json` of a bundle, with what was left out of it, in words.
-pub fn load(bundle: &Path) -> Result<(Spec, Vec<String>)> {
-    forgiving(&read(&bundle.join("config.json"))?, Some("process"))
+/// The file of a bundle that describes its container.
+pub const FILE_NAME: &str = "config.json";
+
+/// A `config.json`.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub spec: Spec,
+    /// What was left out of it, in words.
+    pub notes: Vec<String>,
+    /// The document itself.
+    pub text: Vec<u8>,
+}
+
+/// Loads `config.json` of a folder.
+pub fn load(folder: &Path) -> Result<Loaded> {
+    let text = read(&folder.join(FILE_NAME))?;
+    let (spec, notes) = forgiving(&text, Some("process"))?;
+    Ok(Loaded { spec, notes, text })
 }
 
 /// Loads the process of `exec --process`, which may be a pipe, with what was left out of it.
