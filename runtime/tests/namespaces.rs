@@ -315,6 +315,24 @@ fn limits_are_seen_in_the_cgroup_and_in_the_process() {
 }
 
 #[test]
+fn pids_without_a_limit_are_unlimited() {
+    let mut bundle = Bundle::new(&["sh", "-c", "true | true; echo forked"]);
+    bundle.set("/linux/resources/pids", json!({}));
+    assert_eq!(bundle.run().succeeded().out, "forked\n");
+    bundle.args(&["sleep", "1000"]).set("/linux/resources/pids", json!({ "limit": 33 }));
+    bundle.start();
+    let file = bundle.path().join("limits");
+    fs::write(&file, "{\"pids\":{}}").unwrap();
+    bundle.verb(&["update", "-r", file.to_str().unwrap(), &bundle.id]).succeeded();
+    assert_eq!(
+        bundle
+            .exec(&["sh", "-c", "true | true; cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>&-"])
+            .out,
+        "33\n"
+    );
+}
+
+#[test]
 fn what_the_machine_withholds_is_clamped_and_said() {
     let mut bundle = Bundle::new(&["sleep", "1000"]);
     bundle.set("/process/capabilities/ambient", json!(["CAP_KILL"]));

@@ -141,7 +141,7 @@ fn read(file: &Path) -> anyhow::Result<LinuxResources> {
             .read_to_end(&mut text)
             .with_context(named)?;
     }
-    serde_json::from_slice(&text).with_context(|| format!("--resources {}", file.display()))
+    runtime::spec::parse_resources(&text).with_context(|| format!("--resources {}", file.display()))
 }
 
 /// A number of bytes, with a unit of `b`, `k`, `m`, `g` or `t` (1024 each) if there is one.

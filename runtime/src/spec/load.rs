@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -33,8 +33,29 @@ pub struct Loaded {
 /// Loads `config.json` of a folder.
 pub fn load(folder: &Path) -> Result<Loaded> {
     let text = read(&folder.join(FILE_NAME))?;
-    let (spec, notes) = forgiving(&text, Some("process"))?;
+    let (mut spec, notes): (Spec, _) = forgiving(&text, Some("process"))?;
+    if let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
+        forget_empty_pids(resources, &text, "/linux/resources");
+    }
     Ok(Loaded { spec, notes, text })
+}
+
+/// Parses `linux.resources`, as a document of its own.
+pub fn parse_resources(text: &[u8]) -> serde_json::Result<LinuxResources> {
+    let mut resources = serde_json::from_slice(text)?;
+    forget_empty_pids(&mut resources, text, "");
+    Ok(resources)
+}
+
+/// `pids` without a limit asks for nothing (runtime-spec 1.3), where our types have a limit of 0. Looked at again only then;
+/// `place` is the resources' in the document.
+fn forget_empty_pids(resources: &mut LinuxResources, text: &[u8], place: &str) {
+    if resources.pids().is_some_and(|pids| pids.limit() == 0)
+        && let Ok(document) = serde_json::from_slice::<Value>(text)
+        && document.pointer(&format!("{place}/pids/limit")).is_none()
+    {
+        resources.set_pids(None);
+    }
 }
 
 /// Loads the process of `exec --process`, which may be a pipe, with what was left out of it.
