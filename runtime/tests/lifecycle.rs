@@ -190,6 +190,27 @@ fn what_is_changed_in_the_bundle_later_changes_nothing() {
 }
 
 #[test]
+fn an_exec_that_the_containers_end_overtakes_says_so() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    for _ in 0..20 {
+        bundle.start();
+        let mut killer = bundle.roci(&["kill", &bundle.id, "KILL"]).spawn().unwrap();
+        // Until the end is seen.
+        loop {
+            let done = bundle.exec(&["true"]);
+            match done.code {
+                // Done before, or killed with the container.
+                0 | 137 => {}
+                _ => break drop(done.failed(255, "cannot exec in a stopped container")),
+            }
+        }
+        killer.wait().unwrap();
+        bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    }
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn exec_takes_a_process_file_and_detaches() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     bundle.start();
