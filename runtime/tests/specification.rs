@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::Command;
 
 use common::{Bundle, Done};
@@ -409,6 +409,25 @@ fn a_filter_that_knows_few_calls_starts_a_command_all_the_same() {
         bundle.set("/process/noNewPrivileges", json!(promised));
         assert_eq!(bundle.run().succeeded().out, "started\n");
     }
+}
+
+#[test]
+fn what_the_kernel_links_to_is_masked_and_read_only() {
+    let mut bundle = Bundle::new(&[]);
+    bundle
+        .set("/linux/maskedPaths", json!(["/sys/class/net/lo"]))
+        .set("/linux/readonlyPaths", json!(["/proc/net"]));
+    bundle.shell("ls /sys/class/net/lo; grep -c ' /proc/1/net ro' /proc/self/mountinfo");
+    assert_eq!(bundle.run().succeeded().out, "1\n");
+    // One that leads elsewhere was made by no kernel.
+    symlink("/etc/passwd", bundle.rootfs().join("proc/planted")).unwrap();
+    bundle.set("/linux/maskedPaths", json!(["/proc/planted"])).config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .remove(0);
+    bundle.set("/linux/readonlyPaths", json!([]));
+    bundle.run().failed(1, "cannot mask /proc/planted: EXDEV");
+    bundle.assert_nothing_left();
 }
 
 #[test]
