@@ -77,6 +77,12 @@ pub struct Record {
     pub clamped: Vec<String>,
 }
 
+/// What every record has, whatever its version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
 /// A container's folder below the state root.
 #[derive(Debug)]
 pub struct Folder {
@@ -178,12 +184,18 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::Record { path, reason: error.to_string() }),
         };
-        let record: Record = serde_json::from_slice(&text)
-            .map_err(|error| Error::Record { path: path.clone(), reason: error.to_string() })?;
+        let refuse = |reason| Error::Record { path: path.clone(), reason };
+        let newer =
+            |version| refuse(format!("version {version} is newer than {VERSION}, which this program knows"));
+        let record: Record = serde_json::from_slice(&text).map_err(|error| {
+            // A newer one may have other fields.
+            match serde_json::from_slice(&text) {
+                Ok(Versioned { version }) if version > VERSION => newer(version),
+                _ => refuse(error.to_string()),
+            }
+        })?;
         if record.version > VERSION {
-            let reason =
-                format!("version {} is newer than {VERSION}, which this program knows", record.version);
-            return Err(Error::Record { path, reason });
+            return Err(newer(record.version));
         }
         Ok(Some(record))
     }
@@ -367,5 +379,7 @@ mod tests {
         let (_root, folder) = folder();
         folder.write(&Record { version: VERSION + 1, ..record() }).unwrap();
         assert!(folder.read().unwrap_err().to_string().contains("newer"));
+        std::fs::write(folder.path.join(NAME), r#"{"version":99,"other":1}"#).unwrap();
+        assert!(folder.read().unwrap_err().to_string().contains("version 99 is newer"));
     }
 }
