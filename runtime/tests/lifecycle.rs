@@ -243,7 +243,7 @@ fn exec_takes_a_process_file_and_detaches() {
     let pid = fs::read_to_string(&pid_file).unwrap();
     assert!(fs::metadata(format!("/proc/{pid}")).is_ok());
     fs::write(&file, r#"{"args":["true"],"cwd":"/","user":{"uid":"x","gid":0}}"#).unwrap();
-    bundle.verb(&["exec", "-p", file.to_str().unwrap(), &bundle.id]).failed(255, "user.uid");
+    bundle.verb(&["exec", "-p", file.to_str().unwrap(), &bundle.id]).failed(255, "process.json: user.uid");
 }
 
 #[test]

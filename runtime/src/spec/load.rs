@@ -68,7 +68,12 @@ pub fn parse_process(file: &Path) -> Result<(Process, Vec<String>)> {
     if text.len() as u64 > LARGEST {
         return Err(fail(Errno::FBIG));
     }
-    forgiving(&text, None)
+    forgiving(&text, None).map_err(|error| match error {
+        Error::Spec { path, reason } => {
+            Error::Argument { argument: format!("{}: {path}", file.display()), reason }
+        }
+        error => error,
+    })
 }
 
 /// Parses a document; where that fails, once more with its process mended as the specification wants or engines rely on:
