@@ -181,7 +181,7 @@ fn remove(node: &Node, id: &str) -> Result<()> {
 
 /// Who it runs as: what was found in its image's user database when it was made.
 fn user_of(node: &Node, id: &str) -> Option<LinuxContainerUser> {
-    let (spec, _) = runtime::spec::load(&node.containers.folder(id)).ok()?;
+    let spec = runtime::spec::load(&node.containers.folder(id)).ok()?.spec;
     let found = spec.process().as_ref()?.user();
     let groups = found.additional_gids().clone().unwrap_or_default();
     Some(user::shown(found.uid(), found.gid(), &groups))

@@ -2,12 +2,12 @@
 //!
 //! The standard library's own `main` looks up the bounds of the stack in the list of the process's mappings and sets up a
 //! handler for its overflow: fifteen system calls and 50 microseconds, twice for each container, for a message that a
-//! signal in the exit status tells as well. What else it does is here.
+//! signal in the exit status tells as well. What else it does is here, and in [`runtime::sys::process::set_own_signals`].
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_int};
 
-use runtime::sys::{fd, process};
+use runtime::sys::fd;
 
 // SAFETY: this program has no other `main`, and this is the signature that the C library calls.
 #[cfg_attr(not(test), unsafe(no_mangle))]
@@ -19,7 +19,6 @@ extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int {
         ));
         std::process::exit(1);
     }
-    process::ignore_broken_pipes();
     let code = crate::program();
     // Not a return: this writes out what is left in the buffers.
     std::process::exit(code.into())

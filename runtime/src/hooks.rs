@@ -213,7 +213,7 @@ impl Prepared<'_> {
         if let Some((name, arguments)) = hook.args().as_deref().and_then(<[String]>::split_first) {
             command.arg0(name).args(arguments);
         }
-        match (hook.env().as_deref().filter(|list| !list.is_empty()), defaults.environment) {
+        match (hook.env().as_deref(), defaults.environment) {
             (Some(own), _) => {
                 command.env_clear().envs(own.iter().filter_map(|variable| variable.split_once('=')));
             }

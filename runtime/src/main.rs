@@ -12,7 +12,10 @@ fn program() -> u8 {
     // First of all: no container may find a way to write this program, or look into it.
     let enters = cli::enters_containers(std::env::args_os().skip(1));
     match enters.then(runtime::security::own_executable::seal_or_reexec).transpose() {
-        Ok(protection) => cli::run(protection),
+        Ok(protection) => {
+            runtime::sys::process::set_own_signals();
+            cli::run(protection)
+        }
         Err(error) => {
             cli::output::say(&format!("roci: error: {error}"));
             1

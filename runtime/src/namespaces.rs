@@ -44,18 +44,21 @@ impl Namespaces {
         self.create.contains(kind) || self.join.iter().any(|(flag, ..)| *flag == kind)
     }
 
+    /// Where in config.json the path of a namespace to be joined is.
+    pub fn field(&self, kind: CloneFlags) -> String {
+        let index = self.join.iter().find(|(flag, ..)| *flag == kind).map_or(0, |(_, index, _)| *index);
+        format!("linux.namespaces[{index}].path")
+    }
+
     /// Opens those to be joined.
     pub fn open(&self) -> Result<Opened> {
         let mut opened = Vec::with_capacity(self.join.len());
         for kind in JOIN_ORDER {
-            let Some((_, index, path)) = self.join.iter().find(|(flag, ..)| *flag == kind) else { continue };
-            let field = || format!("linux.namespaces[{index}].path");
-            let joined = Joined::open(kind, path).map_err(|reason| Error::Spec { path: field(), reason })?;
+            let Some((_, _, path)) = self.join.iter().find(|(flag, ..)| *flag == kind) else { continue };
+            let refuse = |reason| Error::Spec { path: self.field(kind), reason };
+            let joined = Joined::open(kind, path).map_err(refuse)?;
             if joined.own && kind == CloneFlags::CLONE_NEWNS {
-                return Err(Error::Spec {
-                    path: field(),
-                    reason: "it is the mount namespace of the runtime itself".to_owned(),
-                });
+                return Err(refuse("it is the mount namespace of the runtime itself".to_owned()));
             }
             opened.push(joined);
         }
@@ -76,12 +79,18 @@ impl Joined {
     /// Opens the namespace at `path`, or says why it cannot be one to join.
     fn open(kind: CloneFlags, path: &Path) -> Result<Joined, String> {
         let cannot = |what| move |errno: Errno| format!("cannot {what} {}: {errno}", path.display());
-        let handle = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(cannot("open"))?;
+        // A FIFO would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(cannot("open"))?;
         // Any other file would only be refused in the middle of things.
         const NSFS_MAGIC: i64 = 0x6e73_6673;
         if rustix::fs::fstatfs(&handle).map_err(cannot("examine"))?.f_type as i64 != NSFS_MAGIC {
             return Err(format!("{} is no namespace", path.display()));
+        }
+        let there = crate::sys::fd::namespace_type(handle.as_fd()).map_err(cannot("examine"))?;
+        if there != kind.bits() {
+            let (there, wanted) = (name(CloneFlags::from_bits_retain(there)), name(kind));
+            return Err(format!("{} is a namespace of type {there} and not {wanted}", path.display()));
         }
         let own = is_own(&handle, kind).map_err(cannot("compare with our own"))?;
         Ok(Joined { kind, handle, own })

@@ -36,6 +36,8 @@ fn each_is_refused_before_anything_is_created() {
         ("/process/execCPUAffinity", json!({ "final": "a" }), "process.execCPUAffinity"),
         ("/process/env", json!(["A=1", 2]), "process.env[1]"),
         ("/process/env", json!(["A=\u{0}"]), "process.env[0]"),
+        ("/process/env", json!(["A=1", "A"]), "process.env[1]: invalid environment variable: missing '='"),
+        ("/process/env", json!(["=1"]), "process.env[0]: invalid environment variable: name cannot be empty"),
         ("/process/args", json!(["a\u{0}"]), "process.args[0]"),
         ("/process/args", json!([""]), "process.args[0]"),
         ("/process/cwd", json!("/a/../b"), "process.cwd"),

@@ -157,6 +157,17 @@ fn a_start_hook_has_the_commands_surroundings_unless_it_has_its_own() {
 }
 
 #[test]
+fn a_list_without_variables_is_one() {
+    let mut bundle = Bundle::new(&["true"]);
+    let file = bundle.path().join("variables");
+    let script = format!("tr '\\0' '\\n' < /proc/self/environ > {}", file.display());
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": [] });
+    bundle.set("/hooks", json!({ "createRuntime": [hook] }));
+    bundle.run().succeeded();
+    assert_eq!(fs::read_to_string(file).unwrap(), "");
+}
+
+#[test]
 fn a_start_hook_is_under_the_filter() {
     let mut bundle = Bundle::new(&["true"]);
     bundle.set(

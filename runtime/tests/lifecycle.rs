@@ -185,6 +185,43 @@ fn exec_runs_beside_the_command() {
 }
 
 #[test]
+fn what_is_changed_in_the_bundle_later_changes_nothing() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    let namespaces = "readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc; echo $LATER";
+    let before = bundle.exec(&["sh", "-c", namespaces]).succeeded().out;
+    bundle.set("/hostname", json!("")).set("/process/env/-", json!("LATER=yes"));
+    bundle.set("/linux/namespaces", json!([{ "type": "pid" }, { "type": "mount" }]));
+    bundle.write_config();
+    assert_eq!(bundle.exec(&["sh", "-c", namespaces]).succeeded().out, before);
+    fs::remove_file(bundle.path().join("config.json")).unwrap();
+    assert_eq!(bundle.exec(&["sh", "-c", namespaces]).succeeded().out, before);
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn an_exec_that_the_containers_end_overtakes_says_so() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    for _ in 0..20 {
+        bundle.start();
+        let mut killer = bundle.roci(&["kill", &bundle.id, "KILL"]).spawn().unwrap();
+        // Until the end is seen.
+        loop {
+            let done = bundle.exec(&["true"]);
+            match done.code {
+                // Done before, or killed with the container.
+                0 | 137 => {}
+                _ => break drop(done.failed(255, "cannot exec in a stopped container")),
+            }
+        }
+        killer.wait().unwrap();
+        bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    }
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn exec_takes_a_process_file_and_detaches() {
     let bundle = Bundle::new(&["sleep", "1000"]);
     bundle.start();
@@ -217,7 +254,7 @@ fn exec_takes_a_process_file_and_detaches() {
     let pid = fs::read_to_string(&pid_file).unwrap();
     assert!(fs::metadata(format!("/proc/{pid}")).is_ok());
     fs::write(&file, r#"{"args":["true"],"cwd":"/","user":{"uid":"x","gid":0}}"#).unwrap();
-    bundle.verb(&["exec", "-p", file.to_str().unwrap(), &bundle.id]).failed(255, "user.uid");
+    bundle.verb(&["exec", "-p", file.to_str().unwrap(), &bundle.id]).failed(255, "process.json: user.uid");
 }
 
 #[test]
@@ -249,6 +286,31 @@ fn a_terminal_goes_to_the_console_socket() {
     });
     assert!(text.contains("/dev/console") || text.contains("/dev/pts/0"), "{text}");
     assert!(text.contains("11 22") && text.contains("all"), "{text}");
+}
+
+#[test]
+fn a_console_socket_that_nobody_accepts_at_is_not_waited_for() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.set("/process/terminal", json!(true));
+    bundle.write_config();
+    let path = bundle.path().join("console");
+    let (kind, flags) = (rustix::net::SocketType::STREAM, rustix::net::SocketFlags::NONBLOCK);
+    let unix = rustix::net::AddressFamily::UNIX;
+    let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
+    let listener = rustix::net::socket_with(unix, kind, flags, None).unwrap();
+    rustix::net::bind(&listener, &address).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let caller = rustix::net::socket_with(unix, kind, flags, None).unwrap();
+        match rustix::net::connect(&caller, &address) {
+            Ok(()) => waiting.push(caller),
+            Err(errno) => break assert_eq!(errno, rustix::io::Errno::AGAIN),
+        }
+    }
+    let words = ["create", "--console-socket", path.to_str().unwrap(), &bundle.id];
+    bundle.verb(&words).failed(1, "cannot connect to");
+    bundle.assert_nothing_left();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
@@ -108,10 +109,19 @@ fn without_namespaces_a_container_mounts_nothing_on_the_host() {
 #[test]
 fn wrong_namespaces_are_refused_before_anything_is_made() {
     let mut bundle = Bundle::new(&["true"]);
+    // One that waits for a writer must not make us wait.
+    rustix::fs::mkfifoat(rustix::fs::CWD, bundle.path().join("fifo"), rustix::fs::Mode::RUSR).unwrap();
     for (path, words) in [
         ("/nonexistent", "linux.namespaces[1].path: cannot open /nonexistent"),
         ("/etc/passwd", "is no namespace"),
+        ("fifo", "linux.namespaces[1].path: "),
+        (
+            "/proc/self/ns/ipc",
+            "linux.namespaces[1].path: /proc/self/ns/ipc is a namespace of type ipc and not net",
+        ),
     ] {
+        let fifo = bundle.path().join("fifo");
+        let path = if path == "fifo" { fifo.to_str().unwrap() } else { path };
         bundle.set("/linux/namespaces", json!([{ "type": "mount" }, { "type": "network", "path": path }]));
         bundle.set("/hostname", json!(""));
         bundle.run().failed(1, words);
@@ -125,6 +135,19 @@ fn wrong_namespaces_are_refused_before_anything_is_made() {
     bundle.set("/hostname", json!("changed"));
     bundle.run().failed(1, "hostname: it would change the host");
     assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), host);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_pid_namespace_that_has_ended_takes_nobody() {
+    let first = Bundle::new(&["sleep", "1000"]);
+    first.start();
+    let held = fs::File::open(format!("/proc/{}/ns/pid", first.state()["pid"])).unwrap();
+    first.verb(&["delete", "--force", &first.id]).succeeded();
+    let mut bundle = Bundle::new(&["true"]);
+    let path = format!("/proc/{}/fd/{}", std::process::id(), held.as_raw_fd());
+    bundle.set("/linux/namespaces/0", json!({ "type": "pid", "path": path }));
+    bundle.run().failed(1, "config.json: linux.namespaces[0].path: its first process has ended");
     bundle.assert_nothing_left();
 }
 
@@ -235,7 +258,7 @@ fn a_passed_mount_is_the_root_and_is_seen_nowhere_else() {
     let mut bundle = bundle;
     bundle.set("/root/path", json!("/nonexistent"));
     bundle.write_config();
-    let number = std::os::fd::AsRawFd::as_raw_fd(&tree);
+    let number = tree.as_raw_fd();
     let done = bundle.verb(&["run", "--rootfs-fd", &number.to_string(), &bundle.id]);
     assert_eq!(done.succeeded().out, "from the mount\n");
     bundle.verb(&["run", "--rootfs-fd", "77", &bundle.id]).failed(1, "--rootfs-fd 77");
@@ -289,6 +312,24 @@ fn limits_are_seen_in_the_cgroup_and_in_the_process() {
     ));
     assert_eq!(bundle.run().succeeded().out, format!("{limits}321\n512\n1024\n"));
     bundle.assert_nothing_left();
+}
+
+#[test]
+fn pids_without_a_limit_are_unlimited() {
+    let mut bundle = Bundle::new(&["sh", "-c", "true | true; echo forked"]);
+    bundle.set("/linux/resources/pids", json!({}));
+    assert_eq!(bundle.run().succeeded().out, "forked\n");
+    bundle.args(&["sleep", "1000"]).set("/linux/resources/pids", json!({ "limit": 33 }));
+    bundle.start();
+    let file = bundle.path().join("limits");
+    fs::write(&file, "{\"pids\":{}}").unwrap();
+    bundle.verb(&["update", "-r", file.to_str().unwrap(), &bundle.id]).succeeded();
+    assert_eq!(
+        bundle
+            .exec(&["sh", "-c", "true | true; cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>&-"])
+            .out,
+        "33\n"
+    );
 }
 
 #[test]

@@ -4,9 +4,10 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::process::Command;
 
-use common::Bundle;
+use common::{Bundle, Done};
 use serde_json::json;
 
 #[test]
@@ -146,7 +147,7 @@ fn a_tmpfs_looks_like_what_it_covers() {
     fs::create_dir(&covered).unwrap();
     fs::set_permissions(&covered, fs::Permissions::from_mode(0o711)).unwrap();
     fs::write(covered.join("file"), "old\n").unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", covered.join("link")).unwrap();
+    symlink("/etc/passwd", covered.join("link")).unwrap();
     bundle.set(
         "/mounts/-",
         json!({ "destination": "/covered", "type": "tmpfs", "options": ["tmpcopyup", "ro"] }),
@@ -196,7 +197,7 @@ fn without_pivot_the_mounts_of_a_shared_host_stay() {
         bundle.state_root().display(),
         bundle.id
     );
-    let output = std::process::Command::new("unshare")
+    let output = Command::new("unshare")
         .args(["-m", "--propagation", "unchanged", "sh", "-c", &script])
         .current_dir(bundle.path())
         .output()
@@ -265,12 +266,12 @@ fn a_bind_has_the_flags_of_its_words() {
             bundle.state_root().display(),
             bundle.id
         );
-        let output = std::process::Command::new("unshare")
+        let output = Command::new("unshare")
             .args(["-m", "sh", "-c", &script])
             .current_dir(bundle.path())
             .output()
             .unwrap();
-        common::Done::from(output)
+        Done::from(output)
     };
     bundle.set("/mounts/-", json!({ "destination": "/data", "source": data, "options": ["bind"] }));
     let pointer = format!("/mounts/{}/options", bundle.config["mounts"].as_array().unwrap().len() - 1);
@@ -314,7 +315,7 @@ fn a_bind_can_come_from_what_an_earlier_mount_made() {
     assert_eq!(done.out, "of the first\n");
     assert!(done.err.contains("Read-only"), "{done:?}");
     // A link in the root means what it means in the root.
-    std::os::unix::fs::symlink("/etc", bundle.rootfs().join("link")).unwrap();
+    symlink("/etc", bundle.rootfs().join("link")).unwrap();
     bundle.set(
         "/mounts/-",
         json!({ "destination": "/third", "source": rootfs.join("link"), "options": ["bind"] }),
@@ -324,7 +325,7 @@ fn a_bind_can_come_from_what_an_earlier_mount_made() {
     // Unless it leads to what is made for the container: bound from there it would be whole and writable.
     for target in ["/proc", "/proc/sys", "/sys"] {
         fs::remove_file(bundle.rootfs().join("link")).unwrap();
-        std::os::unix::fs::symlink(target, bundle.rootfs().join("link")).unwrap();
+        symlink(target, bundle.rootfs().join("link")).unwrap();
         bundle.run().failed(1, "cannot mount");
     }
     bundle.assert_nothing_left();
@@ -408,4 +409,43 @@ fn a_filter_that_knows_few_calls_starts_a_command_all_the_same() {
         bundle.set("/process/noNewPrivileges", json!(promised));
         assert_eq!(bundle.run().succeeded().out, "started\n");
     }
+}
+
+#[test]
+fn what_the_kernel_links_to_is_masked_and_read_only() {
+    let mut bundle = Bundle::new(&[]);
+    bundle
+        .set("/linux/maskedPaths", json!(["/sys/class/net/lo"]))
+        .set("/linux/readonlyPaths", json!(["/proc/net"]));
+    bundle.shell("ls /sys/class/net/lo; grep -c ' /proc/1/net ro' /proc/self/mountinfo");
+    assert_eq!(bundle.run().succeeded().out, "1\n");
+    // One that leads elsewhere was made by no kernel.
+    symlink("/etc/passwd", bundle.rootfs().join("proc/planted")).unwrap();
+    bundle.set("/linux/maskedPaths", json!(["/proc/planted"])).config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .remove(0);
+    bundle.set("/linux/readonlyPaths", json!([]));
+    bundle.run().failed(1, "cannot mask /proc/planted: EXDEV");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn there_may_be_more_mounts_than_open_files() {
+    let mut bundle = Bundle::new(&["ls", "/many/599"]);
+    let source = bundle.path().join("source");
+    fs::create_dir_all(source.join("found")).unwrap();
+    for number in 0..600 {
+        let destination = format!("/many/{number}");
+        let bind =
+            json!({ "destination": destination, "type": "bind", "source": source, "options": ["bind"] });
+        bundle.set("/mounts/-", bind);
+    }
+    // Its own limit of open files would be above ours.
+    bundle.set("/process/rlimits", json!([])).write_config();
+    let roci = bundle.roci(&["run", &bundle.id]);
+    let mut few = Command::new("prlimit");
+    few.arg("--nofile=512:512").arg(roci.get_program()).args(roci.get_args()).current_dir(bundle.path());
+    assert_eq!(Done::from(few.output().unwrap()).succeeded().out, "found\n");
+    bundle.assert_nothing_left();
 }

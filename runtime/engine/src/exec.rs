@@ -28,7 +28,7 @@ pub struct ExecSettings {
 /// The process to execute, as JSON for [`runtime::monitor::client::Client::exec`]. `folder` is the container's, `pid`
 /// its first process.
 pub fn process(folder: &Path, pid: i32, settings: &ExecSettings) -> Result<Vec<u8>> {
-    let (spec, _) = runtime::spec::load(folder)?;
+    let spec = runtime::spec::load(folder)?.spec;
     let missing = || Error::Invalid(format!("{} describes no process", folder.join("config.json").display()));
     let mut process = spec.process().clone().ok_or_else(missing)?;
     process.set_args(Some(settings.args.clone()));

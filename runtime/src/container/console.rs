@@ -20,14 +20,16 @@ pub(super) enum Receiver {
     Socket(OwnedFd),
 }
 
-/// Connects to a socket that a caller listens on for descriptors.
+/// Connects to a socket that a caller listens on for descriptors. One with as many callers waiting as it takes is an error, as
+/// with runc: nobody may be there to accept any.
 pub(super) fn connect(path: &Path) -> Result<OwnedFd> {
     let fail = |operation| Error::system(operation, path.to_string_lossy());
     let address = SocketAddrUnix::new(path).map_err(fail("use"))?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(fail("open a socket for"))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(fail("open a socket for"))?;
     rustix::net::connect(&socket, &address).map_err(fail("connect to"))?;
+    rustix::io::ioctl_fionbio(&socket, false).map_err(fail("use"))?;
     Ok(socket)
 }
 

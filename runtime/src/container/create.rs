@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::cgroup;
 use super::console::{Receiver, connect, send_pidfd};
@@ -32,6 +33,7 @@ use crate::network::{examine_devices, move_devices};
 use crate::process::{self, Exit};
 use crate::rootfs::{self, CgroupView, Sources};
 use crate::security::seccomp::Program;
+use crate::spec::Loaded;
 use crate::spec::plan::Plan;
 
 /// A container that is set up and waits to be started.
@@ -135,7 +137,7 @@ impl Created {
 pub fn create(mut request: CreateRequest) -> Result<Created> {
     fault::point(1)?;
     let bundle = std::path::absolute(&request.bundle).unwrap_or_else(|_| request.bundle.clone());
-    let (spec, notes) = crate::spec::load(&bundle)?;
+    let Loaded { spec, notes, text } = crate::spec::load(&bundle)?;
     let mut plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
     plan.notes.extend(notes);
     log::debug!("container {}: configuration of {} is right", request.id, bundle.display());
@@ -150,6 +152,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
         let mut record = Record::new(bundle, &plan, &checked.home)?;
         let annotations = spec.annotations().iter().flatten();
         record.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+        made.folder.keep_config(&text)?;
         build(&mut made, &plan, request, checked, record)
     });
     match (built, made.cgroup.take()) {
@@ -481,7 +484,15 @@ fn clone_child(
     let makes_time = plan.namespaces.create.contains(NEW_TIME);
     let time = makes_time.then(|| ChildrenInNewTime::new(&plan.time_offsets)).transpose()?;
     let traceable = (new_user && !child.creator_is_root).then(Traceable::new).transpose()?;
-    let launched = launch(kinship, flags, cgroup, child)?;
+    let launched = launch(kinship, flags, cgroup, child).map_err(|error| match error {
+        // So the kernel says that a PID namespace takes nobody any more (pid_namespaces(7)).
+        Error::System { source: Errno::NOMEM, .. } if pids.is_some() => Error::Spec {
+            path: plan.namespaces.field(CloneFlags::CLONE_NEWPID),
+            reason: "its first process has ended, and nobody can join it any more (or memory is short)"
+                .to_owned(),
+        },
+        error => error,
+    })?;
     drop(traceable);
     drop(time);
     drop(children);

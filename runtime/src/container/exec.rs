@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -20,7 +21,7 @@ use super::{Id, State, Status, rootless};
 use crate::cgroup::{Cgroup, CgroupPath, Entrance, Hierarchies, SubCgroup};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, launch};
+use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, StepFailure, launch};
 use crate::namespaces::ChildrenIn;
 use crate::process::{self, Exit, Signal};
 
@@ -42,7 +43,7 @@ impl ExecTarget {
     pub fn open(state_root: &Path, id: &Id) -> Result<ExecTarget> {
         let folder = Folder::open(state_root, id)?;
         let record = folder.read()?.ok_or_else(|| wrong_state(id, Status::Creating))?;
-        let (spec, _) = crate::spec::load(&record.bundle)?;
+        let spec = folder.config()?.spec;
         Ok(ExecTarget { folder, record, spec, prepared: None, entrance: None })
     }
 
@@ -100,14 +101,39 @@ impl Executed {
 
 /// Runs a process in a container; returns when its command was executed.
 pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed> {
+    let observed = observe(&container.folder, Some(&container.record))?;
+    let paused = observed.status == Status::Paused && request.ignore_paused;
+    let (status, id) = (observed.status, container.folder.id().clone());
+    let Some(target) = observed.process.filter(|_| paused || status.can_exec()) else {
+        return Err(wrong_state(&id, status));
+    };
+    exec_in(container, status, &target, request).map_err(|error| {
+        let may_follow_from_its_end = matches!(
+            error,
+            Error::Vanished { .. }
+                | Error::System { source: Errno::SRCH | Errno::NOMEM, .. }
+                | Error::Step(StepFailure { errno: Errno::SRCH | Errno::NOMEM, .. })
+        );
+        if may_follow_from_its_end && is_ending(&target) { wrong_state(&id, Status::Stopped) } else { error }
+    })
+}
+
+/// Has this process ended, or is about to? Its namespaces and those in them go before it does.
+fn is_ending(first: &OwnedFd) -> bool {
+    const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let mut polled = [PollFd::new(first, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&SOON))).is_ok_and(|ended| ended > 0)
+}
+
+fn exec_in(
+    container: &mut ExecTarget,
+    status: Status,
+    target: &OwnedFd,
+    request: ExecRequest,
+) -> Result<Executed> {
     let ExecRequest { process, stdio, console, preserve_descriptors, pid_file, as_sibling, .. } = request;
     let ExecTarget { folder, record, spec, prepared, entrance } = container;
     let id = folder.id();
-    let observed = observe(folder, Some(record))?;
-    let paused = observed.status == Status::Paused && request.ignore_paused;
-    let Some(target) = observed.process.filter(|_| paused || observed.status.can_exec()) else {
-        return Err(wrong_state(id, observed.status));
-    };
     let linux = spec.linux().as_ref();
     let plan = crate::spec::further_process("process", &process, linux)?;
     let namespaces = namespaces_of(spec);
@@ -119,7 +145,7 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
             none.insert((machine, Filter::compile(profile)?))
         }
     };
-    if !machine.caller_is_root() && observed.status == Status::Created {
+    if !machine.caller_is_root() && status == Status::Created {
         // That process is still ours, and closed to everybody but root.
         let what = "exec by an ordinary user in a container that is not started".to_owned();
         return Err(Error::Unsupported { what });
@@ -152,7 +178,7 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
     };
     fault::point(22)?;
     let own_mounts = namespaces.contains(CloneFlags::CLONE_NEWNS);
-    let root = if own_mounts { None } else { Some(root_of(record.pid, &target)?) };
+    let root = if own_mounts { None } else { Some(root_of(record.pid, target)?) };
     let mut child = EnteringChild {
         process: PreparedProcess {
             plan: &plan,
@@ -164,7 +190,7 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
             dies_with_parent: false,
             start_hooks: None,
         },
-        target: &target,
+        target,
         root,
         namespaces: namespaces - CloneFlags::CLONE_NEWPID,
         entrance,
@@ -172,12 +198,7 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
         joins_pids: namespaces.contains(CloneFlags::CLONE_NEWPID) && !machine.caller_is_root(),
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID) && !child.joins_pids;
-    let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose();
-    let children = children.map_err(|error| match error {
-        // It has ended since we looked.
-        Error::System { source: Errno::SRCH, .. } => wrong_state(id, Status::Stopped),
-        other => other,
-    })?;
+    let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
     let mut launch_in = |target| launch(Kinship::of(as_sibling), CloneFlags::empty(), target, &mut child);
     let launched = match launch_in(entrance.clone_target()) {
         // The container has put itself into a cgroup below and hands controllers down: then only that takes a process.
@@ -193,7 +214,7 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
     log::debug!("created process {} for container {id}", launched.pid);
     let ready = launched.wait_ready_with(&mut |pid, awaited| match (awaited, &agent) {
         (Awaited::Listener(listener), Some(agent)) => {
-            agent.hand_over(&listener, pid, &State::of(id, record.clone(), observed.status))?;
+            agent.hand_over(&listener, pid, &State::of(id, record.clone(), status))?;
             Ok(Vec::new())
         }
         _ => Ok(Vec::new()),

@@ -1,8 +1,9 @@
 //! The life cycle: one file per verb, the states and their rules, and the record on disk.
 //!
 //! ```text
-//! <state root>/<id>/state.json   what the container is, written aside and renamed     (record)
-//! <state root>/<id>/exec.fifo    the gate: a FIFO that a created container reads      (create, start)
+//! <state root>/<id>/state.json    what the container is, written aside and renamed     (record)
+//! <state root>/<id>/config.json   what it was created from, for further processes      (create, exec)
+//! <state root>/<id>/exec.fifo     the gate: a FIFO that a created container reads      (create, start)
 //! ```
 //!
 //! What must hold:

@@ -18,6 +18,8 @@ use crate::cgroup::is_frozen;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::process;
+use crate::spec::plan::Plan;
+use crate::spec::{self, Loaded};
 
 /// The version that this program writes; a newer one is refused.
 const VERSION: u32 = 1;
@@ -73,6 +75,12 @@ pub struct Record {
     /// What the machine refused and nobody insisted on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clamped: Vec<String>,
+}
+
+/// What every record has, whatever its version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// A container's folder below the state root.
@@ -151,16 +159,21 @@ impl Folder {
     /// Writes the record so that a reader finds the old or the new one.
     pub fn write(&self, record: &Record) -> Result<()> {
         let new = self.path.join(NEW_NAME);
-        let fail = |operation| Error::system(operation, new.to_string_lossy());
         let text = serde_json::to_vec(record)
             .map_err(|error| Error::Record { path: new.clone(), reason: error.to_string() })?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, &new, flags, Mode::RUSR | Mode::WUSR).map_err(fail("create"))?;
-        let written = rustix::io::write(&file, &text).map_err(fail("write"))?;
-        if written != text.len() {
-            return Err(fail("write")(Errno::NOSPC));
-        }
-        rustix::fs::rename(&new, self.path.join(NAME)).map_err(fail("rename"))
+        write_file(&new, &text)?;
+        rustix::fs::rename(&new, self.path.join(NAME)).map_err(Error::system("rename", new.to_string_lossy()))
+    }
+
+    /// Keeps the config.json that the container is created from: what is changed in its bundle later must not affect it
+    /// (runtime-spec, "Lifecycle", step 2), least of all which namespaces and which filter a further process gets.
+    pub fn keep_config(&self, text: &[u8]) -> Result<()> {
+        write_file(&self.path.join(spec::FILE_NAME), text)
+    }
+
+    /// The config.json that the container was created from.
+    pub fn config(&self) -> Result<Loaded> {
+        spec::load(&self.path)
     }
 
     /// Reads the record; `None` if none was written yet.
@@ -171,12 +184,18 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::Record { path, reason: error.to_string() }),
         };
-        let record: Record = serde_json::from_slice(&text)
-            .map_err(|error| Error::Record { path: path.clone(), reason: error.to_string() })?;
+        let refuse = |reason| Error::Record { path: path.clone(), reason };
+        let newer =
+            |version| refuse(format!("version {version} is newer than {VERSION}, which this program knows"));
+        let record: Record = serde_json::from_slice(&text).map_err(|error| {
+            // A newer one may have other fields.
+            match serde_json::from_slice(&text) {
+                Ok(Versioned { version }) if version > VERSION => newer(version),
+                _ => refuse(error.to_string()),
+            }
+        })?;
         if record.version > VERSION {
-            let reason =
-                format!("version {} is newer than {VERSION}, which this program knows", record.version);
-            return Err(Error::Record { path, reason });
+            return Err(newer(record.version));
         }
         Ok(Some(record))
     }
@@ -201,7 +220,7 @@ impl Folder {
 
     /// Removes the folder and all our files in it; the record goes last of them.
     pub fn remove(&self) -> Result<()> {
-        for name in [GATE, NEW_NAME, NAME] {
+        for name in [GATE, spec::FILE_NAME, NEW_NAME, NAME] {
             let path = self.path.join(name);
             match rustix::fs::unlink(&path) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -215,9 +234,17 @@ impl Folder {
     }
 }
 
+fn write_file(path: &Path, text: &[u8]) -> Result<()> {
+    let fail = |operation| Error::system(operation, path.to_string_lossy());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR).map_err(fail("create"))?;
+    let written = rustix::io::write(&file, text).map_err(fail("write"))?;
+    if written == text.len() { Ok(()) } else { Err(fail("write")(Errno::NOSPC)) }
+}
+
 impl Record {
     /// A record of a container that has no process yet.
-    pub fn new(bundle: PathBuf, plan: &crate::spec::plan::Plan, home: &Home) -> Result<Record> {
+    pub fn new(bundle: PathBuf, plan: &Plan, home: &Home) -> Result<Record> {
         Ok(Record {
             version: VERSION,
             oci_version: plan.version.clone(),
@@ -242,9 +269,7 @@ impl Record {
             clamped: Vec::new(),
         })
     }
-}
 
-impl Record {
     /// Was it written since the machine started? If not, its pid and its cgroup are somebody else's, if anybody's.
     pub fn is_of_this_boot(&self) -> Result<bool> {
         Ok(self.boot == process::boot_id()?)
@@ -354,5 +379,7 @@ mod tests {
         let (_root, folder) = folder();
         folder.write(&Record { version: VERSION + 1, ..record() }).unwrap();
         assert!(folder.read().unwrap_err().to_string().contains("newer"));
+        std::fs::write(folder.path.join(NAME), r#"{"version":99,"other":1}"#).unwrap();
+        assert!(folder.read().unwrap_err().to_string().contains("version 99 is newer"));
     }
 }

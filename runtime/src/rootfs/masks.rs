@@ -63,7 +63,12 @@ pub fn protect_paths(
 }
 
 fn existing(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>, Errno> {
-    match target::open(root, path, OFlags::PATH) {
+    let place = match target::open(root, path, OFlags::PATH) {
+        // One of the kernel's own, as most of /sys/class.
+        Err(Errno::LOOP) => target::open_below_first(root, path, OFlags::PATH),
+        other => other,
+    };
+    match place {
         Ok(place) => Ok(Some(place)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(errno),

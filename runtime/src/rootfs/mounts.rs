@@ -87,7 +87,7 @@ pub fn mount_all(
     creator: &impl Creator,
 ) -> Result<Mounted, StepFailure> {
     let mut mounted = Mounted::default();
-    let mut binds: Vec<Option<Bind>> = Vec::with_capacity(mounts.len());
+    let mut folders = Vec::new();
     let mut sources = Vec::new().into_iter();
     for (number, (mount, &directory)) in mounts.iter().zip(directories).enumerate() {
         creator.debug(format_args!("mounting {}", describe(mount)));
@@ -106,10 +106,16 @@ pub fn mount_all(
             _ => None,
         };
         one(root, mount, bind.as_ref(), cgroups, &mut mounted)?;
-        binds.push(bind);
+        if let Some(Bind { mount: tree, directory }) = bind {
+            if directory {
+                let failed = |errno| failure(Step::Mount, describe(mount).to_string(), errno);
+                folders.push((mount, mount_id(tree.as_fd()).map_err(failed)?));
+            }
+            mounted.spent.put(tree);
+        }
     }
-    if !fault::without(Defence::UncoveredKernelFolders) {
-        refuse_covered(root, mounts, &binds)?;
+    if !folders.is_empty() && !fault::without(Defence::UncoveredKernelFolders) {
+        refuse_covered(root, &folders)?;
     }
     Ok(mounted)
 }
@@ -118,27 +124,20 @@ fn is_of_host(mount: &MountPlan) -> bool {
     matches!(mount.kind, MountKind::Bind { inside: None, .. })
 }
 
-/// A bind has to be where it was asked to be: an image in which /data is a link to /dev would have our devices and links
+/// A bind of a folder has to be where it was asked to be, `folders` are those with the number of their mount: an image in which /data is a link to /dev would have our devices and links
 /// made in the host's folder, one to /proc would hide what is masked and read-only there.
-fn refuse_covered(root: &Root<'_>, mounts: &[MountPlan], binds: &[Option<Bind>]) -> Result<(), StepFailure> {
-    for (mount, bind) in mounts.iter().zip(binds) {
-        let Some(bind) = bind.as_ref().filter(|bind| bind.directory) else { continue };
-        for kernels in ["/dev", "/proc", "/sys"].map(Path::new) {
-            if mount.destination == kernels {
-                continue;
-            }
-            let failed = |errno| {
-                let destination = mount.destination.display();
-                failure(Step::Target, format!("{destination}, a link to {}", kernels.display()), errno)
-            };
-            let place = match target::open(root.handle(), kernels, OFlags::PATH) {
-                Ok(place) => mount_id(place.as_fd()).map_err(failed)?,
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                Err(errno) => return Err(failed(errno)),
-            };
-            if place == mount_id(bind.mount.as_fd()).map_err(failed)? {
-                return Err(failed(Errno::LOOP));
-            }
+fn refuse_covered(root: &Root<'_>, folders: &[(&MountPlan, u64)]) -> Result<(), StepFailure> {
+    for kernels in ["/dev", "/proc", "/sys"].map(Path::new) {
+        let failed = |errno| failure(Step::Target, kernels.display().to_string(), errno);
+        let there = match target::open(root.handle(), kernels, OFlags::PATH) {
+            Ok(place) => mount_id(place.as_fd()).map_err(failed)?,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            Err(errno) => return Err(failed(errno)),
+        };
+        let covers = |(mount, id): &&(&MountPlan, u64)| *id == there && mount.destination != kernels;
+        if let Some((mount, _)) = folders.iter().find(covers) {
+            let object = format!("{}, a link to {}", mount.destination.display(), kernels.display());
+            return Err(failure(Step::Target, object, Errno::LOOP));
         }
     }
     Ok(())

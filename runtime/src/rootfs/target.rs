@@ -74,8 +74,27 @@ pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd,
     if kernels && !fault::without(Defence::NoKernelLinks) {
         resolve |= ResolveFlags::NO_SYMLINKS;
     }
+    open_resolved(root, relative, flags, resolve)
+}
+
+/// Opens `path`, whose first folder must be one, following links below it that stay below it. For what is to be hidden: where
+/// it leads is hidden too.
+pub fn open_below_first(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let first = relative.iter().next().ok_or(Errno::INVAL)?;
+    let below = relative.strip_prefix(first).map_err(|_| Errno::INVAL)?;
+    let first = open(root, &Path::new("/").join(first), OFlags::PATH | OFlags::DIRECTORY)?;
+    open_resolved(first.as_fd(), below, flags, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+}
+
+fn open_resolved(
+    folder: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     loop {
-        match rustix::fs::openat2(root, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match rustix::fs::openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             // A rename elsewhere made the kernel unsure; it asks to try again (openat2(2)).
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return other,

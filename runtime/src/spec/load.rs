@@ -16,34 +16,44 @@ use crate::security::capabilities::parse_name;
 /// More than any real document has, and little enough to hold.
 const LARGEST: u64 = 16 << 20;
 
-/// Loads `config.json` of a bundle, with what was left out of it, in words.
-pub fn load(bundle: &Path) -> Result<(Spec, Vec<String>)> {
-    let text = read(&bundle.join("config.json"))?;
-    let (mut spec, notes): (Spec, _) = forgiving(&text, Some("process"))?;
-    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
-    if let Some(resources) = resources {
-        leave_pids_alone(resources, &text, "/linux/resources");
-    }
-    Ok((spec, notes))
+/// The file of a bundle that describes its container.
+pub const FILE_NAME: &str = "config.json";
+
+/// A `config.json`.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub spec: Spec,
+    /// What was left out of it, in words.
+    pub notes: Vec<String>,
+    /// The document itself.
+    pub text: Vec<u8>,
 }
 
-/// Parses `linux.resources` alone, as `update --resources` has it.
+/// Loads `config.json` of a folder.
+pub fn load(folder: &Path) -> Result<Loaded> {
+    let text = read(&folder.join(FILE_NAME))?;
+    let (mut spec, notes): (Spec, _) = forgiving(&text, Some("process"))?;
+    if let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
+        forget_empty_pids(resources, &text, "/linux/resources");
+    }
+    Ok(Loaded { spec, notes, text })
+}
+
+/// Parses `linux.resources`, as a document of its own.
 pub fn parse_resources(text: &[u8]) -> serde_json::Result<LinuxResources> {
     let mut resources = serde_json::from_slice(text)?;
-    leave_pids_alone(&mut resources, text, "");
+    forget_empty_pids(&mut resources, text, "");
     Ok(resources)
 }
 
-/// A limit of processes that is missing is none; our types have it as 0, which allows one. `place` is the resources' in the
-/// document.
-fn leave_pids_alone(resources: &mut LinuxResources, text: &[u8], place: &str) {
-    let is_zero = resources.pids().is_some_and(|pids| pids.limit() == 0);
-    // Looked for in the text only where there is a doubt.
-    let is_there = || {
-        let document: Value = serde_json::from_slice(text).unwrap_or_default();
-        document.pointer(&format!("{place}/pids/limit")).is_some()
-    };
-    if is_zero && !is_there() {
+/// `pids` without a limit asks for nothing (runtime-spec 1.3), where our types have a limit of 0. Looked at again only then;
+/// `place` is the resources' in the document.
+fn forget_empty_pids(resources: &mut LinuxResources, text: &[u8], place: &str) {
+    if resources.pids().is_some_and(|pids| pids.limit() == 0)
+        && let Ok(document) = serde_json::from_slice::<Value>(text)
+        && document.pointer(&format!("{place}/pids/limit")).is_none()
+    {
         resources.set_pids(None);
     }
 }
@@ -58,7 +68,12 @@ pub fn parse_process(file: &Path) -> Result<(Process, Vec<String>)> {
     if text.len() as u64 > LARGEST {
         return Err(fail(Errno::FBIG));
     }
-    forgiving(&text, None)
+    forgiving(&text, None).map_err(|error| match error {
+        Error::Spec { path, reason } => {
+            Error::Argument { argument: format!("{}: {path}", file.display()), reason }
+        }
+        error => error,
+    })
 }
 
 /// Parses a document; where that fails, once more with its process mended as the specification wants or engines rely on:
@@ -188,7 +203,7 @@ mod tests {
             let resources = format!(r#"{{"pids":{pids}}}"#);
             let text = format!(r#"{{"ociVersion":"1.0.2","linux":{{"resources":{resources}}}}}"#);
             std::fs::write(folder.path().join("config.json"), text).unwrap();
-            let (spec, _) = load(folder.path()).unwrap();
+            let spec = load(folder.path()).unwrap().spec;
             let of_config = spec.linux().as_ref().unwrap().resources().as_ref().unwrap().pids();
             assert_eq!(of_config, parse_resources(resources.as_bytes()).unwrap().pids());
             of_config.map(|pids| pids.limit())

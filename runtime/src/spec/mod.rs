@@ -9,6 +9,6 @@ pub mod plan;
 mod template;
 mod validate;
 
-pub use load::{load, parse_process, parse_resources};
+pub use load::{FILE_NAME, Loaded, load, parse_process, parse_resources};
 pub use template::template;
 pub use validate::{container, further_process, process, sysctl};

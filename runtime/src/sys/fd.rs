@@ -1,7 +1,7 @@
 //! Descriptors by number: those that a caller left open for us, and closing the rest.
 #![allow(unsafe_code)]
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 
@@ -42,6 +42,15 @@ pub fn close_except(first: RawFd, kept: &mut [RawFd]) -> Result<(), Errno> {
         next = next.max(number.saturating_add(1));
     }
     close_range(next, RawFd::MAX, Range::Close)
+}
+
+/// The kind of a namespace, as the `CLONE_NEW*` flag that makes one (ioctl_nsfs(2)). Ask only a file of nsfs: to another driver
+/// the number may mean something else.
+pub fn namespace_type(namespace: BorrowedFd<'_>) -> Result<i32, Errno> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: no memory is passed; the descriptor is borrowed and thus open.
+    let flag = check(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) }.into())?;
+    Ok(flag as i32)
 }
 
 /// Takes over a descriptor whose number the caller of this program passed us; `None` if it is not open.

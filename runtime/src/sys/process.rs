@@ -71,19 +71,42 @@ pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
 }
 
-/// Lets a write to a pipe that nobody reads fail instead of ending this program.
-pub fn ignore_broken_pipes() {
-    // SAFETY: ignoring a signal runs no code.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// What this program makes of signals, whatever its caller does. A write to a pipe that nobody reads fails instead of ending it.
+/// The ends of its children can be waited for: an ignored SIGCHLD stays so over exec, and then the kernel reaps them itself
+/// and tells nobody (waitid(2)).
+pub fn set_own_signals() {
+    // SAFETY: neither ignoring a signal nor its default runs code of ours.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
 }
 
-/// Gives a new process the signal state that programs expect: nothing blocked, and SIGPIPE ends it (this program
-/// ignores it, and what is ignored stays so over exec).
+/// Gives a new process the signal state that programs expect: nothing blocked and nothing ignored, whatever our caller had.
+/// What is ignored stays so over exec, and this program itself ignores SIGPIPE.
 pub fn reset_signals() {
-    // SAFETY: the handler is the default one, so no code of ours can run in signal context.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let ignored = ignored_signals();
+    // The kernel's own sigaction: the default handler, no flags, no mask. The C library refuses two of the numbers.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
+        // SAFETY: the kernel reads a structure of this size and writes none; no code of ours can run in signal context.
+        // SIGKILL and SIGSTOP, which cannot be ignored, are refused.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), 8);
+        }
+    }
     // Cannot fail: the set is valid and the operation known.
     let _ = SigSet::empty().thread_set_mask();
+}
+
+/// The signals that this process ignores, one bit each. Asked at once, for to ask for each takes a call; all of them where
+/// /proc does not tell.
+fn ignored_signals() -> u64 {
+    let mut buffer = [0; 4096];
+    let length = super::file::read_into("/proc/self/status", &mut buffer).unwrap_or(0);
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    let line = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(u64::MAX)
 }
 
 /// Lets the signals that ask a process to end do so, also where it is the first of a PID namespace: without a handler the

@@ -31,6 +31,7 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
             .map(|(index, value)| c_string(|| format!("{}[{index}]", field(name)), value))
             .collect::<Result<Vec<_>>>()
     };
+    let env = process.env().as_deref().unwrap_or_default();
     let user = process.user();
     if user.uid() == u32::MAX || user.gid() == u32::MAX {
         return Err(invalid(&field("user"), "4294967295 is no user or group".to_owned()));
@@ -52,7 +53,7 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
             (size.height().min(u16::MAX.into()) as u16, size.width().min(u16::MAX.into()) as u16)
         }),
         args: strings("args", args)?,
-        env: environment(strings("env", process.env().as_deref().unwrap_or_default())?),
+        env: environment(variables(&field("env"), strings("env", env)?)?),
         cwd: container_path(&field("cwd"), process.cwd())?,
         uid: user.uid(),
         gid: user.gid(),
@@ -69,6 +70,19 @@ pub fn process(at: &str, process: &Process) -> Result<ProcessPlan> {
         memory_policy: None,
         labels,
     })
+}
+
+/// What has no name or no value is no variable, in runc's words.
+fn variables(field: &str, list: Vec<CString>) -> Result<Vec<CString>> {
+    for (index, variable) in list.iter().enumerate() {
+        let reason = match variable.to_bytes().iter().position(|byte| *byte == b'=') {
+            None => "missing '='",
+            Some(0) => "name cannot be empty",
+            Some(_) => continue,
+        };
+        return Err(invalid(&format!("{field}[{index}]"), format!("invalid environment variable: {reason}")));
+    }
+    Ok(list)
 }
 
 /// Of variables that are given twice the last counts, and an empty HOME is none: shells differ in which they take.
