@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -207,11 +208,12 @@ impl Process {
             let text = read(self.folder.join(file));
             text.contains(path) || text.contains(prefix)
         };
-        let private_mounts = || {
-            let theirs = fs::read_link(self.folder.join("ns/mnt"));
-            let own = fs::read_link("/proc/self/ns/mnt");
-            theirs.is_ok_and(|theirs| own.is_ok_and(|own| own != theirs)) && mentions("mountinfo")
-        };
+        // Whoever made a mount namespace meanwhile has copies of all mounts in it, and still the root that we have.
+        let root =
+            |process: &Path| fs::metadata(process.join("root/.")).map(|root| (root.dev(), root.ino())).ok();
+        let other_root =
+            || root(&self.folder).is_some_and(|theirs| Some(theirs) != root(Path::new("/proc/self")));
+        let private_mounts = || other_root() && mentions("mountinfo");
         let working = fs::read_link(self.folder.join("cwd"));
         mentions("cmdline")
             || mentions("environ")
