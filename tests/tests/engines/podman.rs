@@ -11,16 +11,19 @@ subjects!(
     exit_codes,
     standard_input,
     terminal,
+    terminal_of_a_command,
     limits,
     update,
     pause,
     kill_and_stop,
     restart,
+    restart_after_failure,
     forced_removal,
     stats,
     logs,
     settings_of_the_process,
     privileged,
+    health_checks_by_hand,
 );
 
 /// Locks in files, because those in shared memory are one set for all podmans of a host, which a first start clears.
@@ -74,18 +77,6 @@ fn out_of_memory() {
     let limit = ["--rm", "--memory", "16m", "--memory-swap", "16m"];
     engine.run(&limit, &["tail", "/dev/zero"]).run().exits(137);
     engine.run(&limit, &["sh", "-c", "tail /dev/zero; echo $?"]).run().succeeds().stdout_is("137\n");
-}
-
-/// Its own timers are systemd's; a check by hand needs none.
-#[test]
-fn health_checks() {
-    needs!("root", "podman");
-    let engine = start();
-    engine.start("one", &["--health-cmd", "test -e /fine", "--health-interval", "disable"]);
-    engine.command(["healthcheck", "run", "one"]).run().exits(1);
-    engine.command(["exec", "one", "touch", "/fine"]).run().succeeds();
-    engine.command(["healthcheck", "run", "one"]).run().succeeds();
-    assert_eq!(engine.inspect("one", "{{.State.Health.Status}}"), "healthy");
 }
 
 #[test]
