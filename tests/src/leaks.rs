@@ -327,4 +327,28 @@ mod tests {
         let after = Snapshot::from_text("link lo\nlink veth0\n");
         assert_eq!(after.since(&before), ["link veth0"]);
     }
+
+    #[test]
+    fn copies_of_mounts_in_another_namespace_are_nobodys() {
+        crate::needs!("root");
+        let folder = tempfile::tempdir().expect("room for it");
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", folder.path(), "tmpfs", none, None).expect("we are root");
+        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        let mut other = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sleep", "1000"])
+            .spawn()
+            .expect("there is an unshare");
+        let pid = other.id().to_string();
+        crate::eventually("it has its own mounts", || {
+            namespace(&pid).is_some_and(|theirs| Some(theirs) != namespace("self"))
+        });
+        unmount(folder.path(), UnmountFlags::DETACH).expect("it was mounted");
+        let path = folder.path().to_string_lossy();
+        let has_copy = read(format!("/proc/{pid}/mountinfo")).contains(&*path);
+        let found = of_sandbox(folder.path(), "no-prefix", "no-bridge");
+        other.kill().and_then(|()| other.wait()).expect("it lives");
+        assert!(has_copy);
+        assert_eq!(found, Vec::<String>::new());
+    }
 }
