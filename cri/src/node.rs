@@ -101,6 +101,22 @@ impl Node {
         tokio::spawn(change).await.unwrap_or_else(|error| Err(died(error)))
     }
 
+    /// Ends a pod by `work`, on a thread that may wait, while no request about that pod is served. A pod that was removed
+    /// meanwhile, or never came to be, is no failure.
+    pub async fn end_pod(
+        self: &Arc<Node>,
+        pod: Arc<Pod>,
+        work: impl FnOnce(&Node, &Pod) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let _gate = pod.gate.write().await;
+        if !self.index.has_pod(&pod.id) {
+            return Ok(());
+        }
+        let _turn = self.network_turn(&pod).await;
+        let ended = Arc::clone(&pod);
+        self.blocking(move |node| work(node, &ended)).await
+    }
+
     /// A turn at making or releasing the network of `pod`; a pod with the host's needs none.
     pub async fn network_turn(&self, pod: &Pod) -> Option<SemaphorePermit<'_>> {
         match pod.has_host_network() {

@@ -12,7 +12,7 @@ use anyhow::Context;
 use crate::case::{Case, Verdict};
 use crate::folders::files;
 use crate::scratch::Scratch;
-use crate::session::{self, Ended, Session};
+use crate::session::{Ended, Session};
 use crate::tap;
 use crate::world::World;
 
@@ -27,8 +27,8 @@ pub fn run(world: &World, show: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
         for title in titles(&text) {
             let name = format!("{}: {title}", file.file_name().unwrap_or_default().to_string_lossy());
             if world.wants(&name) {
-                let scratch = Scratch::new(world.runtime())?;
-                let ended = session::run(bats(world, &file, &title, &scratch), Session::Terminal, LIMIT)?;
+                let mut scratch = Scratch::new(world.runtime())?;
+                let ended = scratch.run(bats(world, &file, &title, &scratch), Session::Terminal, LIMIT)?;
                 world.keep(&name, &ended.output)?;
                 show(judge(name, &ended));
             }

@@ -50,3 +50,11 @@ impl fmt::Display for Case {
         if self.reason.is_empty() { Ok(()) } else { write!(out, " | {}", self.reason) }
     }
 }
+
+/// How many cases ended in which way.
+pub fn sums(cases: &[Case]) -> String {
+    let count = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
+    let sums = [Verdict::Pass, Verdict::Fail, Verdict::Hang, Verdict::Skip];
+    let sums = sums.map(|verdict| format!("{} {verdict}", count(verdict))).join(", ");
+    format!("{} cases: {sums}", cases.len())
+}

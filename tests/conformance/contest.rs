@@ -1,37 +1,71 @@
 //! youki's `contest`: one run of it for each group of cases, the runtime as an argument, its own format out.
 //!
+//! A group prints its results when all its cases are over, and none if one of them panics. Then each case of the group runs
+//! again, alone. contest lists groups and not cases: their names are what it prints for a runtime that refuses everything.
+//!
 //! `RUNTIME_KIND=runc` tells it that this is not youki, whose gaps it would otherwise skip.
 
 use std::process::Command;
 use std::time::Duration;
 
-use crate::case::{Case, Verdict};
+use crate::case::{self, Case, Verdict};
 use crate::scratch::Scratch;
-use crate::session::{self, Session};
+use crate::session::{self, Ended, Session};
 use crate::world::World;
 
 /// For a group; the slowest takes 60 s.
 const LIMIT: Duration = Duration::from_secs(150);
+/// The runtime that refuses everything.
+const REFUSES: &str = include_str!("refuses.sh");
 
 /// Runs each group that is wanted.
 pub fn run(world: &World, show: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
-    let list = session::run(contest(world, "list"), Session::Plain, LIMIT)?.text();
+    let list = session::run(contest(world, "list"), Session::Plain, LIMIT, &mut |_| ())?.text();
+    let mut printed = Vec::new();
     for group in list.split_whitespace().filter(|group| world.wants(group)) {
-        let scratch = Scratch::new(world.runtime())?;
-        let mut command = contest(world, "run");
-        command.arg("--runtime").arg(world.runtime());
-        command.arg("--runtimetest").arg(world.share("contest").join("runtimetest"));
-        command.args(["--tests", group]).env("TMPDIR", scratch.path()).env("RUNTIME_KIND", "runc");
-        let ended = session::run(command, Session::Plain, LIMIT)?;
+        let ended = run_selected(world, group, None)?;
         world.keep(group, &ended.output)?;
         let cases = cases(&ended.text());
         if cases.is_empty() {
-            let verdict = if ended.status.is_none() { Verdict::Hang } else { Verdict::Fail };
-            show(Case { name: format!("{group}: all"), verdict, reason: panic(&ended.text()) });
+            let lost = without_result(format!("{group}: all"), &ended);
+            run_alone(world, group, &lost, show)?;
+            printed.push(lost);
+        } else {
+            printed.extend(cases.iter().cloned());
+            cases.into_iter().for_each(&mut *show);
         }
-        cases.into_iter().for_each(&mut *show);
+    }
+    println!("\nas contest prints it, a group without results as one case: {}", case::sums(&printed));
+    Ok(())
+}
+
+/// Runs each case of a group alone. Where not even the names are known, `lost` is what there is to show.
+fn run_alone(world: &World, group: &str, lost: &Case, show: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
+    let named = cases(&run_selected(world, group, Some(REFUSES))?.text());
+    if named.is_empty() {
+        show(lost.clone());
+        return Ok(());
+    }
+    println!("{group} has no results ({}): each of its {} cases alone", lost.reason, named.len());
+    for Case { name, .. } in named {
+        let only = name.replacen(": ", "::", 1);
+        let ended = run_selected(world, &only, None)?;
+        world.keep(&name, &ended.output)?;
+        let case = cases(&ended.text()).into_iter().find(|case| case.name == name);
+        show(case.unwrap_or_else(|| without_result(name, &ended)));
     }
     Ok(())
+}
+
+/// Runs a group, or `GROUP::CASE`, with the runtime under test or with one that a script is.
+fn run_selected(world: &World, selected: &str, script: Option<&str>) -> anyhow::Result<Ended> {
+    let mut scratch = Scratch::new(world.runtime())?;
+    let script = script.map(|text| scratch.script("runtime", text)).transpose()?;
+    let mut command = contest(world, "run");
+    command.arg("--runtime").arg(script.as_deref().unwrap_or(world.runtime()));
+    command.arg("--runtimetest").arg(world.share("contest").join("runtimetest"));
+    command.args(["--tests", selected]).env("TMPDIR", scratch.path()).env("RUNTIME_KIND", "runc");
+    scratch.run(command, Session::Plain, LIMIT)
 }
 
 fn contest(world: &World, verb: &str) -> Command {
@@ -42,7 +76,13 @@ fn contest(world: &World, verb: &str) -> Command {
     command
 }
 
-/// Why a group ended without results: what the first thread said that panicked.
+/// A group or case of which contest said nothing.
+fn without_result(name: String, ended: &Ended) -> Case {
+    let verdict = if ended.status.is_none() { Verdict::Hang } else { Verdict::Fail };
+    Case { name, verdict, reason: panic(&ended.text()) }
+}
+
+/// Why there is no result: what the first thread said that panicked.
 fn panic(text: &str) -> String {
     let said = text.lines().skip_while(|line| !line.contains(" panicked at ")).nth(1);
     said.unwrap_or("contest printed no result").to_owned()

@@ -12,6 +12,7 @@ mod cgroups;
 mod contest;
 mod expected;
 mod folders;
+mod orphans;
 mod runtime_tools;
 mod scratch;
 mod session;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use ::tests::leaks::remove_unused_shared_cgroups;
 use anyhow::{Context, bail};
 
-use crate::case::{Case, Verdict};
+use crate::case::Case;
 use crate::expected::Expected;
 use crate::world::World;
 
@@ -55,7 +56,7 @@ fn main() -> anyhow::Result<()> {
     let peers = std::env::var_os("HULL_PEERS").context("HULL_PEERS names the folder with the suites")?;
     let output = options.output.unwrap_or_else(|| PathBuf::from("target/conformance"));
     let _alone = alone()?;
-    session::adopt_orphans()?;
+    orphans::adopt()?;
     let mut surprises = 0;
     for suite in SUITES.iter().filter(|suite| options.suites.iter().any(|name| name == suite.name)) {
         let world = World::new(&runtime, Path::new(&peers), &output.join(suite.name), &options.only)?;
@@ -94,10 +95,7 @@ fn run(suite: &Suite, world: &World) -> anyhow::Result<Option<Vec<Case>>> {
 }
 
 fn print_sums(suite: &str, world: &World, cases: &[Case]) {
-    let count = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
-    let sums = [Verdict::Pass, Verdict::Fail, Verdict::Hang, Verdict::Skip];
-    let sums = sums.map(|verdict| format!("{} {verdict}", count(verdict))).join(", ");
-    println!("\n{suite}, {}: {} cases: {sums}", world.runtime().display(), cases.len());
+    println!("\n{suite}, {}: {}", world.runtime().display(), case::sums(cases));
     println!("what they printed: {}\n", world.output().display());
 }
 

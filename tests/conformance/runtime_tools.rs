@@ -3,18 +3,14 @@
 //! A program passes if it exits with 0 and no point of it is `not ok`. Some print no point at all where all is well, and
 //! some not even where they print that something is wrong: those count as passed here as in the project's own runner.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::case::{Case, Verdict};
 use crate::folders::files;
 use crate::scratch::Scratch;
-use crate::session::{self, Ended, Session};
+use crate::session::{Ended, Session};
 use crate::tap;
 use crate::world::World;
 
@@ -27,11 +23,11 @@ pub fn run(world: &World, show: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
     for program in files(&folder.join("validation"), "t")? {
         let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if world.wants(&name) {
-            let scratch = Scratch::new(world.runtime())?;
+            let mut scratch = Scratch::new(world.runtime())?;
             let mut command = Command::new(&program);
             command.current_dir(&folder).env("PATH", world.path()).env("TMPDIR", scratch.path());
             command.env("RUNTIME", with_own_root(world, &scratch)?);
-            let ended = session::run(command, Session::Plain, LIMIT)?;
+            let ended = scratch.run(command, Session::Plain, LIMIT)?;
             world.keep(&name, &ended.output)?;
             show(judge(name, &ended));
         }
@@ -41,13 +37,9 @@ pub fn run(world: &World, show: &mut dyn FnMut(Case)) -> anyhow::Result<()> {
 
 /// The programs do not pass `--root`: a script does it for them, so that their containers are nobody else's.
 fn with_own_root(world: &World, scratch: &Scratch) -> anyhow::Result<PathBuf> {
-    let script = scratch.path().join("with-own-root");
     let (runtime, state) = (world.runtime().display(), scratch.path().join("state"));
     let text = format!("#!/bin/sh\nexec '{runtime}' --root '{}' \"$@\"\n", state.display());
-    let file = std::fs::File::options().write(true).create_new(true).mode(0o755).open(&script);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.with_context(|| format!("cannot write {}", script.display()))?;
-    Ok(script)
+    scratch.script("with-own-root", &text)
 }
 
 fn judge(name: String, ended: &Ended) -> Case {

@@ -1,19 +1,23 @@
-//! The folder of one case, which is its `TMPDIR`, and the removal of what the case left there.
+//! The folder of one case, which is its `TMPDIR`, and the end of all that the case left on the machine.
 //!
-//! All three suites keep the runtime's state below their temporary folder, or can be told to. So the containers of a case
-//! are found there and nowhere else, and nobody else's are touched.
+//! All three suites keep the runtime's state below their temporary folder, or can be told to, so the containers of a case are
+//! found there. Of those whose state the case took away itself no runtime knows any more: what still runs is found as what
+//! came to this process, and the cgroups by what was in them. Nobody else's are touched.
 
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use ::tests::leaks;
 use anyhow::Context;
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cgroups;
+use crate::cgroups::Cgroups;
 use crate::folders::folders;
-use crate::session::{self, Session};
+use crate::orphans;
+use crate::session::{self, Ended, Session};
 
 /// What the suites call the folder of the runtime's state.
 const STATE_FOLDERS: [&str; 2] = ["state", "runtime"];
@@ -21,22 +25,24 @@ const STATE_FOLDERS: [&str; 2] = ["state", "runtime"];
 const DEPTH: usize = 4;
 /// How long the removal of one container may take.
 const REMOVAL: Duration = Duration::from_secs(20);
+/// What is killed takes its moment to end, and to leave its cgroups.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A folder that goes with its containers and mounts.
+/// A folder that goes with all that was started for its case. Only one at a time, for each thread.
 #[derive(Debug)]
 pub struct Scratch {
     folder: tempfile::TempDir,
     runtime: PathBuf,
+    cgroups: Cgroups,
 }
 
 impl Scratch {
     /// A folder that processes of other users may pass through: containers with user namespaces need it.
     pub fn new(runtime: &Path) -> anyhow::Result<Scratch> {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::Builder::new().prefix("hull-case-").tempdir_in("/tmp").context("no folder")?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))
             .context("cannot open the folder to others")?;
-        Ok(Scratch { folder, runtime: runtime.into() })
+        Ok(Scratch { folder, runtime: runtime.into(), cgroups: Cgroups::before_a_case() })
     }
 
     /// Where it is.
@@ -44,36 +50,56 @@ impl Scratch {
         self.folder.path()
     }
 
-    fn delete_containers(&self) {
+    /// A program in it.
+    pub fn script(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let script = self.path().join(name);
+        let file = std::fs::File::options().write(true).create_new(true).mode(0o755).open(&script);
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.with_context(|| format!("cannot write {}", script.display()))?;
+        Ok(script)
+    }
+
+    /// Runs a program of the case to its end or for `limit`.
+    pub fn run(&mut self, command: Command, session: Session, limit: Duration) -> anyhow::Result<Ended> {
+        session::run(command, session, limit, &mut |process| self.cgroups.note(process))
+    }
+
+    fn delete_containers(&mut self) {
         for state in state_folders(self.path(), DEPTH) {
             for container in folders(&state) {
                 let Some(id) = container.file_name() else { continue };
-                let mut delete = std::process::Command::new(&self.runtime);
+                let mut delete = Command::new(&self.runtime);
                 delete.arg("--root").arg(&state).args(["delete", "--force"]).arg(id);
-                let _ = session::run(delete, Session::Plain, REMOVAL);
+                let _ = self.run(delete, Session::Plain, REMOVAL);
             }
         }
     }
-}
 
-/// Ends the processes whose arguments name a folder, with their cgroups: those of containers whose state a case took away
-/// itself, so that no runtime knows them any more.
-fn end_processes_of(folder: &Path) {
-    for process in leaks::processes_with(&folder.to_string_lossy()) {
-        let cgroups = cgroups::of_container(process);
-        if let Some(process) = Pid::from_raw(process) {
-            // Fails only when it has ended by now.
-            let _ = kill_process(process, Signal::KILL);
+    /// Ends the processes that the case left, and removes its cgroups.
+    fn end_the_rest(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let running = orphans::kill(&mut |process| self.cgroups.note(process));
+            let cgroups = self.cgroups.remove();
+            orphans::reap(None, &mut |process| self.cgroups.note(process));
+            if running == 0 && cgroups.is_empty() {
+                return;
+            }
+            if Instant::now() > until {
+                if running > 0 {
+                    eprintln!("{running} processes that this case left do not end");
+                }
+                return cgroups.iter().for_each(|cgroup| eprintln!("{} cannot be removed", cgroup.display()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
-        cgroups::remove(cgroups);
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         self.delete_containers();
-        end_processes_of(self.path());
-        cgroups::clear();
+        self.end_the_rest();
         // The folder is removed with all that is in it, and must not lead to what somebody mounted there.
         for mount in leaks::mounts_below(self.path()) {
             let _ = unmount(mount, UnmountFlags::DETACH);
@@ -100,20 +126,13 @@ fn state_folders(folder: &Path, depth: usize) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
     use super::*;
 
     #[test]
-    fn what_names_the_folder_goes_with_it() {
+    fn what_runs_goes_with_it() {
         let scratch = Scratch::new(Path::new("/bin/true")).unwrap();
-        let folder = scratch.path().display().to_string();
-        let mut left = std::process::Command::new("sh")
-            .args(["-c", "read nothing", &folder])
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut left = Command::new("sleep").arg("1000").spawn().unwrap();
         drop(scratch);
-        assert_eq!(left.wait().unwrap().signal(), Some(9));
+        assert!(left.wait().is_err(), "it was ended, and reaped");
     }
 }

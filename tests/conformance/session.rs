@@ -7,10 +7,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, set_child_subreaper, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::orphans;
 
 /// Between asking a session to end and ending it, so that a suite can undo what it did to the machine.
 const GRACE: Duration = Duration::from_secs(5);
@@ -42,14 +42,13 @@ impl Ended {
     }
 }
 
-/// Makes this process the parent of whatever the cases leave behind, so that the dead among them are gone at once and not
-/// when the machine's init comes to it: cases wait two seconds for that. To be called by the thread that runs them.
-pub fn adopt_orphans() -> anyhow::Result<()> {
-    set_child_subreaper(Some(getpid())).context("cannot adopt what cases leave behind")
-}
-
-/// Runs `command` to its end or for `limit`.
-pub fn run(command: Command, session: Session, limit: Duration) -> anyhow::Result<Ended> {
+/// Runs `command` to its end or for `limit`. What it leaves behind and what ends meanwhile is reaped, after a `last_look`.
+pub fn run(
+    command: Command,
+    session: Session,
+    limit: Duration,
+    last_look: &mut dyn FnMut(Pid),
+) -> anyhow::Result<Ended> {
     let (mut reader, ends) = match session {
         Session::Plain => pipe()?,
         Session::Terminal => terminal()?,
@@ -65,7 +64,7 @@ pub fn run(command: Command, session: Session, limit: Duration) -> anyhow::Resul
             }
         }
     });
-    let status = wait(&mut child, limit)?;
+    let status = wait(&mut child, limit, last_look)?;
     let mut output = Vec::new();
     let until = Instant::now() + OUTPUT_GRACE;
     while let Ok(chunk) = receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -98,13 +97,17 @@ fn in_session(command: &Command, session: Session, ends: &OwnedFd) -> anyhow::Re
 }
 
 /// Waits, then ends what is left of the session; `None` means that the time was over.
-fn wait(child: &mut Child, limit: Duration) -> anyhow::Result<Option<ExitStatus>> {
+fn wait(
+    child: &mut Child,
+    limit: Duration,
+    last_look: &mut dyn FnMut(Pid),
+) -> anyhow::Result<Option<ExitStatus>> {
     // `setsid` was started as no leader of a group, so it kept its process id: it is that of the group, too.
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
-    let in_time = ends(group, limit)?;
+    let in_time = ends(group, limit, last_look)?;
     if !in_time {
         let _ = kill_process_group(group, Signal::TERM);
-        ends(group, GRACE)?;
+        ends(group, GRACE, last_look)?;
     }
     let _ = kill_process_group(group, Signal::KILL);
     let status = child.wait().context("cannot wait")?;
@@ -112,27 +115,17 @@ fn wait(child: &mut Child, limit: Duration) -> anyhow::Result<Option<ExitStatus>
 }
 
 /// Whether a child ends in time. It is not reaped, so that its id stays its own.
-fn ends(child: Pid, limit: Duration) -> anyhow::Result<bool> {
+fn ends(child: Pid, limit: Duration, last_look: &mut dyn FnMut(Pid)) -> anyhow::Result<bool> {
     let until = Instant::now() + limit;
     let seen = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     while waitid(WaitId::Pid(child), seen).context("cannot wait")?.is_none() {
         if Instant::now() > until {
             return Ok(false);
         }
-        reap_orphans(child);
+        orphans::reap(Some(child), last_look);
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(true)
-}
-
-/// Reaps the dead that this thread was given: every child of it but `own`.
-fn reap_orphans(own: Pid) {
-    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
-    for orphan in children.filter(|pid| *pid != own) {
-        // One that lives, or is another's to wait for, stays.
-        let _ = waitid(WaitId::Pid(orphan), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-    }
 }
 
 fn pipe() -> anyhow::Result<(File, OwnedFd)> {
@@ -160,17 +153,20 @@ mod tests {
         command
     }
 
+    fn run(command: Command, session: Session, limit: Duration) -> Ended {
+        super::run(command, session, limit, &mut |_| ()).expect("it runs")
+    }
+
     #[test]
     fn both_outputs_and_the_exit_are_seen() {
-        let ended = run(shell("echo one; echo two >&2; exit 3"), Session::Plain, GRACE).expect("it runs");
+        let ended = run(shell("echo one; echo two >&2; exit 3"), Session::Plain, GRACE);
         assert_eq!(ended.text(), "one\ntwo\n");
         assert_eq!(ended.status.and_then(|status| status.code()), Some(3));
     }
 
     #[test]
     fn a_terminal_is_the_sessions_own() {
-        let ended =
-            run(shell("test -t 0 && echo seen > /dev/tty"), Session::Terminal, GRACE).expect("it runs");
+        let ended = run(shell("test -t 0 && echo seen > /dev/tty"), Session::Terminal, GRACE);
         assert_eq!(ended.text(), "seen\n");
     }
 
@@ -178,7 +174,7 @@ mod tests {
     fn a_hanging_session_is_ended_as_a_whole() {
         let start = Instant::now();
         let hangs = shell("sleep 1000 & sleep 1000");
-        let ended = run(hangs, Session::Plain, Duration::from_millis(200)).expect("it runs");
+        let ended = run(hangs, Session::Plain, Duration::from_millis(200));
         assert!(ended.status.is_none());
         assert!(start.elapsed() < GRACE);
     }

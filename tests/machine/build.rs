@@ -14,6 +14,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("runtime", "cgroupfs", "cgroup::"),
     ("confinement", "cgroupfs", "cgroups:: pause:: siblings::"),
     ("lifecycle", "cgroupfs", ""),
+    ("exec", "cgroupfs", ""),
+    ("cgroups", "cgroupfs", ""),
     ("namespaces", "cgroupfs", ""),
     ("specification", "cgroupfs", ""),
     ("hooks", "cgroupfs", ""),
@@ -27,6 +29,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("attacks_on_process", "cgroupfs", "--skip no_working_directory_leads_to_the_host"),
     ("systemd", "systemd", ""),
     ("lifecycle", "systemd", ""),
+    ("exec", "systemd", ""),
+    ("cgroups", "systemd", ""),
     ("namespaces", "systemd", "limits_are_seen the_cgroup_cannot_be_left"),
 ];
 

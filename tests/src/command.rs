@@ -152,6 +152,11 @@ impl Running {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.line));
     }
 
+    /// What it has written to standard output so far.
+    pub fn stdout_so_far(&self) -> String {
+        self.stdout.text()
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr_so_far(&self) -> String {
         self.stderr.text()

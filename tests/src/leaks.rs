@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -207,11 +208,12 @@ impl Process {
             let text = read(self.folder.join(file));
             text.contains(path) || text.contains(prefix)
         };
-        let private_mounts = || {
-            let theirs = fs::read_link(self.folder.join("ns/mnt"));
-            let own = fs::read_link("/proc/self/ns/mnt");
-            theirs.is_ok_and(|theirs| own.is_ok_and(|own| own != theirs)) && mentions("mountinfo")
-        };
+        // Whoever made a mount namespace meanwhile has copies of all mounts in it, and still the root that we have.
+        let root =
+            |process: &Path| fs::metadata(process.join("root/.")).map(|root| (root.dev(), root.ino())).ok();
+        let other_root =
+            || root(&self.folder).is_some_and(|theirs| Some(theirs) != root(Path::new("/proc/self")));
+        let private_mounts = || other_root() && mentions("mountinfo");
         let working = fs::read_link(self.folder.join("cwd"));
         mentions("cmdline")
             || mentions("environ")
@@ -324,5 +326,29 @@ mod tests {
         let before = Snapshot::from_text("link lo\nmount /a tmpfs none\n");
         let after = Snapshot::from_text("link lo\nlink veth0\n");
         assert_eq!(after.since(&before), ["link veth0"]);
+    }
+
+    #[test]
+    fn copies_of_mounts_in_another_namespace_are_nobodys() {
+        crate::needs!("root");
+        let folder = tempfile::tempdir().expect("room for it");
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", folder.path(), "tmpfs", none, None).expect("we are root");
+        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        let mut other = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sleep", "1000"])
+            .spawn()
+            .expect("there is an unshare");
+        let pid = other.id().to_string();
+        crate::eventually("it has its own mounts", || {
+            namespace(&pid).is_some_and(|theirs| Some(theirs) != namespace("self"))
+        });
+        unmount(folder.path(), UnmountFlags::DETACH).expect("it was mounted");
+        let path = folder.path().to_string_lossy();
+        let has_copy = read(format!("/proc/{pid}/mountinfo")).contains(&*path);
+        let found = of_sandbox(folder.path(), "no-prefix", "no-bridge");
+        other.kill().and_then(|()| other.wait()).expect("it lives");
+        assert!(has_copy);
+        assert_eq!(found, Vec::<String>::new());
     }
 }

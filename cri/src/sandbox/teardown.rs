@@ -41,6 +41,13 @@ pub fn stop(node: &Node, pod: &Pod) -> Result<()> {
     failures.result()
 }
 
+/// Stops and removes a pod. Also one that was stopped before: what that could not release must not lose its record. The
+/// caller has the pod's gate.
+pub fn end(node: &Node, pod: &Pod) -> Result<()> {
+    stop(node, pod)?;
+    remove(node, pod)
+}
+
 /// Removes a pod that was stopped, with its containers. The caller has the pod's gate.
 pub fn remove(node: &Node, pod: &Pod) -> Result<()> {
     let mut failures = Failures::default();

@@ -44,6 +44,31 @@ pub struct CreateRequest {
     pub rootless: Rootless,
 }
 
+impl CreateRequest {
+    /// What a monitor asks for: a container that only it may start and that dies with it, in cgroups that we make, on the
+    /// streams of the calling process and without a terminal.
+    pub fn of_a_monitor(id: Id, bundle: PathBuf, state_root: PathBuf) -> CreateRequest {
+        CreateRequest {
+            id,
+            bundle,
+            state_root,
+            stdio: Stdio::Inherit,
+            rootfs: None,
+            console: Console::Absent,
+            preserve_descriptors: 0,
+            pid_file: None,
+            pidfd_socket: None,
+            new_keyring: true,
+            no_pivot: false,
+            cgroup_driver: CgroupDriver::Cgroupfs,
+            gate: Gate::Held,
+            dies_with_creator: true,
+            as_sibling: false,
+            rootless: Rootless::No,
+        }
+    }
+}
+
 /// The standard streams of the container's process.
 #[derive(Debug)]
 pub enum Stdio {

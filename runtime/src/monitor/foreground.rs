@@ -25,8 +25,7 @@ use super::removal;
 use super::signals::block_signals;
 use super::stdio::{Direction, End, Relay};
 use super::streams::{self, Ours};
-use crate::cgroup::Rootless;
-use crate::container::{self, CgroupDriver, Console, CreateRequest, Created, Gate, Id};
+use crate::container::{self, Console, CreateRequest, Created, Id};
 use crate::error::Error;
 use crate::network;
 use crate::process::Exit;
@@ -119,22 +118,10 @@ fn create_and_follow(
     let Foreground { id, bundle, state_root, rootfs, interactive, terminal, log, .. } = request;
     let (stdio, ours) = streams::open(interactive, terminal)?;
     let mut created = container::create(CreateRequest {
-        id: id.clone(),
-        bundle: bundle.clone(),
-        state_root: state_root.clone(),
         stdio,
         rootfs,
         console: if terminal { Console::Returned } else { Console::Absent },
-        preserve_descriptors: 0,
-        pid_file: None,
-        new_keyring: true,
-        no_pivot: false,
-        pidfd_socket: None,
-        cgroup_driver: CgroupDriver::Cgroupfs,
-        gate: Gate::Held,
-        dies_with_creator: true,
-        as_sibling: false,
-        rootless: Rootless::No,
+        ..CreateRequest::of_a_monitor(id.clone(), bundle.clone(), state_root.clone())
     })?;
     let clamped = std::mem::take(&mut created.clamped);
     let flags = CreateFlags { terminal, stdin: interactive, stdin_once: true, bound: false };

@@ -13,10 +13,8 @@ use super::container::Kind;
 use super::protocol::{ErrorKind, Pause};
 use super::removal;
 use super::worker::{JobFailure, Made, Outcome, Worker};
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, Rootless};
-use crate::container::{
-    self, CgroupDriver, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Id, PATIENCE, Stdio, Target,
-};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies};
+use crate::container::{self, Console, CreateRequest, ExecRequest, ExecTarget, Id, PATIENCE, Stdio, Target};
 use crate::error::Error;
 use crate::network;
 use crate::pause::{self, PauseRequest};
@@ -84,22 +82,11 @@ pub(super) fn create(
     let kept = numbers(&kept);
     Worker::start(&kept, || {
         let created = container::create(CreateRequest {
-            id,
-            bundle: folder.to_owned(),
-            state_root: state_root.to_owned(),
             stdio,
             rootfs: Some(rootfs),
             console: if terminal { Console::Returned } else { Console::Absent },
-            preserve_descriptors: 0,
-            pid_file: None,
-            new_keyring: true,
-            no_pivot: false,
-            pidfd_socket: None,
-            cgroup_driver: CgroupDriver::Cgroupfs,
-            gate: Gate::Held,
-            dies_with_creator: true,
             as_sibling: true,
-            rootless: Rootless::No,
+            ..CreateRequest::of_a_monitor(id, folder.to_owned(), state_root.to_owned())
         })?;
         let pid = created.pid;
         let parts = created.into_parts();

@@ -7,8 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use common::Bundle;
-use runtime::cgroup::Rootless;
-use runtime::container::{self, CgroupDriver, Console, CreateRequest, ExecRequest, ExecTarget, Gate, Stdio};
+use runtime::container::{self, Console, CreateRequest, ExecRequest, ExecTarget, Stdio};
 use runtime::process::{Exit, Signal, signal, wait};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
@@ -28,25 +27,12 @@ fn open(pid: &str) -> OwnedFd {
 
 /// Creates and starts the bundle's container; returns its pid.
 fn create(bundle: &Bundle) -> String {
-    let mut created = container::create(CreateRequest {
-        id: bundle.id.parse().unwrap(),
-        bundle: bundle.path().to_owned(),
-        state_root: bundle.state_root(),
-        stdio: Stdio::Inherit,
-        rootfs: None,
-        console: Console::Absent,
-        preserve_descriptors: 0,
-        pid_file: None,
-        new_keyring: true,
-        no_pivot: false,
-        pidfd_socket: None,
-        cgroup_driver: CgroupDriver::Cgroupfs,
-        gate: Gate::Held,
-        dies_with_creator: true,
-        as_sibling: true,
-        rootless: Rootless::No,
-    })
-    .unwrap();
+    let request = CreateRequest::of_a_monitor(
+        bundle.id.parse().unwrap(),
+        bundle.path().to_owned(),
+        bundle.state_root(),
+    );
+    let mut created = container::create(CreateRequest { as_sibling: true, ..request }).unwrap();
     created.start().unwrap();
     created.pid.to_string()
 }

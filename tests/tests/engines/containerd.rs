@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tests::{Command, Sandbox, eventually, needs};
+use tests::{Command, Sandbox, eventually, needs, report_skipped};
 
 use crate::engine::{Engine, cgroup_parent, on_terminal, packaged, runtime, setting};
 
@@ -107,6 +107,89 @@ fn exec() {
     exec(&["sh", "-c", "echo out; exit 5"]).exits(5).stdout_is("out\n");
     exec(&["no-such-program"]).fails(1, &["no-such-program"]);
     exec(&["/etc"]).fails(1, &["/etc"]);
+}
+
+#[test]
+fn terminal_and_input_of_a_command() {
+    needs!("root", "containerd");
+    let engine = start();
+    detached(&engine, &[]);
+    let exec =
+        |options: &[&str]| engine.command(["tasks", "exec", "--exec-id", "second"]).args(options).arg("one");
+    on_terminal(&engine, |script| exec(&["--tty"]).args(["sh", "-c", script]));
+    let mut cat = exec(&[]).arg("cat").spawn_interactive();
+    cat.send(b"input\n");
+    cat.wait_for_stdout("input\n");
+    cat.close_stdin();
+    cat.wait().succeeds();
+    exec(&["--user", "1:2", "--cwd", "/tmp"])
+        .args(["sh", "-c", "echo $(id -u) $(id -g) $PWD"])
+        .run()
+        .succeeds()
+        .stdout_is("1 2 /tmp\n");
+    exec(&["--detach"]).args(["touch", "/made"]).run().succeeds();
+    let made = engine.sandbox.path().join("rootfs/made");
+    eventually("the detached command ran", || made.exists());
+}
+
+#[test]
+fn mounts_of_the_container() {
+    needs!("root", "containerd");
+    let engine = start();
+    let scratch = "type=tmpfs,src=tmpfs,dst=/scratch,options=size=1m:mode=700";
+    let script = "stat -c %a /scratch; grep -c ' /scratch tmpfs .*size=1024k' /proc/mounts; touch /file";
+    run(&engine, &["--rm", "--read-only", "--mount", scratch], "one", &["sh", "-c", script])
+        .run()
+        .fails(1, &["Read-only file system"])
+        .stdout_is("700\n1\n");
+}
+
+#[test]
+fn logs() {
+    needs!("root", "containerd");
+    let engine = start();
+    let log = engine.sandbox.path().join("log");
+    let uri = format!("file://{}", log.display());
+    let script = "echo out; echo err >&2; sleep 1000";
+    run(&engine, &["-d", "--log-uri", &uri], "one", &["sh", "-c", script]).run().succeeds();
+    eventually("both lines are in the log", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        ["out\n", "err\n"].iter().all(|line| text.contains(line))
+    });
+}
+
+#[test]
+fn a_new_task_of_the_same_container() {
+    needs!("root", "containerd");
+    let engine = start();
+    detached(&engine, &[]);
+    let (before, _) = task(&engine);
+    engine.command(["tasks", "kill", "--signal", "KILL", "one"]).run().succeeds();
+    has_state(&engine, "STOPPED");
+    engine.command(["tasks", "delete", "one"]).run().succeeds();
+    engine.command(["tasks", "start", "--detach", "one"]).run().succeeds();
+    has_state(&engine, "RUNNING");
+    assert_ne!(task(&engine).0, before);
+}
+
+#[test]
+fn want_of_memory_is_an_event() {
+    needs!("root", "containerd");
+    // `ctr` has no limit for it.
+    if std::fs::read_to_string("/proc/swaps").is_ok_and(|list| list.lines().count() > 1) {
+        return report_skipped("a machine without swap");
+    }
+    let engine = start();
+    let mut events = engine.command(["events"]).spawn();
+    // It says nothing before something happens.
+    detached(&engine, &["--memory-limit", &(16 << 20).to_string()]);
+    eventually("events come", || {
+        engine.command(["containers", "label", "one", "seen=yes"]).run().succeeds();
+        events.stdout_so_far().contains("/containers/update")
+    });
+    let exec = ["tasks", "exec", "--exec-id", "second", "one", "tail", "/dev/zero"];
+    engine.command(exec).run().exits(137);
+    events.wait_for_stdout("/tasks/oom");
 }
 
 #[test]

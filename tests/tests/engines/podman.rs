@@ -1,6 +1,6 @@
 //! `podman --runtime roci`.
 
-use tests::{Sandbox, busybox_archive, needs};
+use tests::{Sandbox, busybox_archive, needs, peer, report_skipped};
 
 use crate::engine::{Engine, cgroup_parent, packaged, runtime};
 use crate::subjects;
@@ -11,16 +11,19 @@ subjects!(
     exit_codes,
     standard_input,
     terminal,
+    terminal_of_a_command,
     limits,
     update,
     pause,
     kill_and_stop,
     restart,
+    restart_after_failure,
     forced_removal,
     stats,
     logs,
     settings_of_the_process,
     privileged,
+    health_checks_by_hand,
 );
 
 /// Locks in files, because those in shared memory are one set for all podmans of a host, which a first start clears.
@@ -76,21 +79,14 @@ fn out_of_memory() {
     engine.run(&limit, &["sh", "-c", "tail /dev/zero; echo $?"]).run().succeeds().stdout_is("137\n");
 }
 
-/// Its own timers are systemd's; a check by hand needs none.
+/// Podman's own, else docker's: what it is makes no difference to a runtime.
 #[test]
-fn health_checks() {
+fn an_init() {
     needs!("root", "podman");
+    let Some(init) = ["catatonit", "docker-init"].iter().find_map(|name| peer(name)) else {
+        return report_skipped("catatonit or docker-init");
+    };
     let engine = start();
-    engine.start("one", &["--health-cmd", "test -e /fine", "--health-interval", "disable"]);
-    engine.command(["healthcheck", "run", "one"]).run().exits(1);
-    engine.command(["exec", "one", "touch", "/fine"]).run().succeeds();
-    engine.command(["healthcheck", "run", "one"]).run().succeeds();
-    assert_eq!(engine.inspect("one", "{{.State.Health.Status}}"), "healthy");
-}
-
-#[test]
-fn an_init_of_podmans_own() {
-    needs!("root", "podman", "catatonit");
-    let engine = start();
-    engine.run(&["--rm", "--init"], &["cat", "/proc/1/cmdline"]).run().succeeds().stdout_has("init");
+    let options = ["--rm", "--init", "--init-path", &init.display().to_string()];
+    engine.run(&options, &["cat", "/proc/1/cmdline"]).run().succeeds().stdout_has("init");
 }

@@ -14,13 +14,16 @@ subjects!(
     exit_codes,
     standard_input,
     terminal,
+    terminal_of_a_command,
     exec,
     kill_and_stop,
     restart,
+    restart_after_failure,
     forced_removal,
     logs,
     settings_of_the_process,
     privileged,
+    health_checks_by_hand,
 );
 
 /// A number that nobody of the machine has.

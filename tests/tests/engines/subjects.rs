@@ -1,4 +1,4 @@
-//! What docker and podman promise alike.
+//! What docker and podman promise alike, and podman whoever calls it.
 
 use rustix::process::Pid;
 use tests::{eventually, needs};
@@ -19,6 +19,11 @@ pub fn standard_input(engine: &Engine) {
 
 pub fn terminal(engine: &Engine) {
     on_terminal(engine, |script| engine.run(&["--rm", "-it"], &["sh", "-c", script]));
+}
+
+pub fn terminal_of_a_command(engine: &Engine) {
+    engine.start("one", &[]);
+    on_terminal(engine, |script| engine.command(["exec", "-it", "one", "sh", "-c", script]));
 }
 
 pub fn exec(engine: &Engine) {
@@ -97,6 +102,15 @@ pub fn restart(engine: &Engine) {
     engine.command(["exec", "one", "test", "-e", "/kept"]).run().succeeds();
 }
 
+pub fn restart_after_failure(engine: &Engine) {
+    let policy = ["-d", "--name", "one", "--restart", "on-failure:2"];
+    engine.run(&policy, &["sh", "-c", "echo once more; exit 3"]).run().succeeds();
+    let lines = || engine.command(["logs", "one"]).run().succeeds().stdout().lines().count();
+    eventually("it ran three times", || lines() == 3);
+    engine.has_status("one", "exited");
+    assert_eq!(engine.inspect("one", "{{.RestartCount}} {{.State.ExitCode}}"), "2 3");
+}
+
 pub fn forced_removal(engine: &Engine) {
     engine.start("one", &[]);
     let pid = Pid::from_raw(engine.pid("one").parse().expect("a number"));
@@ -157,4 +171,13 @@ pub fn privileged(engine: &Engine) {
     let all = run(&["--rm", "--privileged"]);
     all.succeeds().stdout_has("mounted");
     assert!(devices(&all.stdout()) > devices(&plain.stdout()), "it sees the host's devices");
+}
+
+/// Podman's timers are systemd's; a check by hand needs none.
+pub fn health_checks_by_hand(engine: &Engine) {
+    engine.start("one", &["--health-cmd", "test -e /fine", "--health-interval", "disable"]);
+    engine.command(["healthcheck", "run", "one"]).run().exits(1);
+    engine.command(["exec", "one", "touch", "/fine"]).run().succeeds();
+    engine.command(["healthcheck", "run", "one"]).run().succeeds();
+    assert_eq!(engine.inspect("one", "{{.State.Health.Status}}"), "healthy");
 }

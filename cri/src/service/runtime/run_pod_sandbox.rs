@@ -30,7 +30,7 @@ async fn run(node: Arc<Node>, config: Arc<PodSandboxConfig>, plan: Plan) -> Resu
         match admission::pod_again(earlier.config == *config, earlier.is_ready(), has_containers) {
             Again::Same => return Ok(earlier.id.clone()),
             Again::Conflict => return Err(taken(&name, &earlier.id)),
-            Again::Replace => replace(&node, earlier).await?,
+            Again::Replace => node.end_pod(earlier, teardown::end).await?,
         }
     }
     let pod = Arc::new(Pod::new(engine::new_id()?, (*config).clone(), status_record::now()));
@@ -40,16 +40,6 @@ async fn run(node: Arc<Node>, config: Arc<PodSandboxConfig>, plan: Plan) -> Resu
     let made = Arc::clone(&pod);
     node.blocking(move |node| create::create(node, &made, &plan)).await?;
     Ok(pod.id.clone())
-}
-
-async fn replace(node: &Arc<Node>, pod: Arc<Pod>) -> Result<()> {
-    let _gate = pod.gate.write().await;
-    if !node.index.has_pod(&pod.id) {
-        return Ok(());
-    }
-    let _turn = node.network_turn(&pod).await;
-    let old = Arc::clone(&pod);
-    node.blocking(move |node| teardown::stop(node, &old).and_then(|()| teardown::remove(node, &old))).await
 }
 
 fn taken(name: &PodName, id: &str) -> Error {
