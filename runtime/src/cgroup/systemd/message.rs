@@ -33,13 +33,71 @@ pub(super) struct Method {
 }
 
 /// The value of a property.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(String),
     Flag(bool),
+    Byte(u8),
+    Int16(i16),
+    Uint16(u16),
+    Int32(i32),
+    Uint32(u32),
+    Int64(i64),
     Number(u64),
-    Processes(Vec<u32>),
+    Double(f64),
     Bytes(Vec<u8>),
+    /// The signature of its elements, and them.
+    Array(String, Vec<Value>),
+}
+
+impl Value {
+    /// Its type (D-Bus Specification, "Type System").
+    pub(super) fn signature(&self) -> String {
+        let basic = match self {
+            Value::Text(_) => "s",
+            Value::Flag(_) => "b",
+            Value::Byte(_) => "y",
+            Value::Int16(_) => "n",
+            Value::Uint16(_) => "q",
+            Value::Int32(_) => "i",
+            Value::Uint32(_) => "u",
+            Value::Int64(_) => "x",
+            Value::Number(_) => "t",
+            Value::Double(_) => "d",
+            Value::Bytes(_) => "ay",
+            Value::Array(element, _) => return format!("a{element}"),
+        };
+        basic.to_owned()
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Value::Text(text) => write_text(bytes, text),
+            Value::Flag(flag) => write_number(bytes, u32::from(*flag)),
+            Value::Byte(number) => bytes.push(*number),
+            Value::Int16(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Uint16(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Int32(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Uint32(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Int64(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Number(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Double(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Bytes(content) => write_array(bytes, 1, |bytes| bytes.extend(content)),
+            Value::Array(element, values) => write_array(bytes, alignment(element), |bytes| {
+                values.iter().for_each(|value| value.write(bytes));
+            }),
+        }
+    }
+}
+
+/// Where values of this type begin.
+fn alignment(signature: &str) -> usize {
+    match signature.as_bytes().first() {
+        Some(b'n' | b'q') => 2,
+        Some(b'b' | b'i' | b'u' | b's' | b'a') => 4,
+        Some(b'x' | b't' | b'd') => 8,
+        _ => 1,
+    }
 }
 
 /// The arguments of a call.
@@ -112,9 +170,14 @@ fn align(bytes: &mut Vec<u8>, to: usize) {
     bytes.resize(bytes.len().next_multiple_of(to), 0);
 }
 
+/// Numbers begin at multiples of their size.
+fn write_aligned<const SIZE: usize>(bytes: &mut Vec<u8>, number: [u8; SIZE]) {
+    align(bytes, SIZE);
+    bytes.extend(number);
+}
+
 fn write_number(bytes: &mut Vec<u8>, number: u32) {
-    align(bytes, 4);
-    bytes.extend(number.to_le_bytes());
+    write_aligned(bytes, number.to_le_bytes());
 }
 
 fn write_text(bytes: &mut Vec<u8>, text: &str) {
@@ -147,29 +210,8 @@ fn write_array(bytes: &mut Vec<u8>, alignment: usize, elements: impl FnOnce(&mut
 }
 
 fn write_variant(bytes: &mut Vec<u8>, value: &Value) {
-    match value {
-        Value::Text(text) => {
-            write_signature(bytes, "s");
-            write_text(bytes, text);
-        }
-        Value::Flag(flag) => {
-            write_signature(bytes, "b");
-            write_number(bytes, u32::from(*flag));
-        }
-        Value::Number(number) => {
-            write_signature(bytes, "t");
-            align(bytes, 8);
-            bytes.extend(number.to_le_bytes());
-        }
-        Value::Processes(processes) => {
-            write_signature(bytes, "au");
-            write_array(bytes, 4, |bytes| processes.iter().for_each(|process| write_number(bytes, *process)));
-        }
-        Value::Bytes(content) => {
-            write_signature(bytes, "ay");
-            write_array(bytes, 1, |bytes| bytes.extend(content));
-        }
-    }
+    write_signature(bytes, &value.signature());
+    value.write(bytes);
 }
 
 /// What a received message is.
@@ -356,8 +398,8 @@ mod tests {
 
     #[test]
     fn values_are_aligned_and_counted() {
-        let properties =
-            [("A", Value::Flag(true)), ("Bits", Value::Bytes(vec![3])), ("P", Value::Processes(vec![9]))];
+        let processes = Value::Array("u".to_owned(), vec![Value::Uint32(9)]);
+        let properties = [("A", Value::Flag(true)), ("Bits", Value::Bytes(vec![3])), ("P", processes)];
         let body = Body::default().properties(&properties);
         assert_eq!(body.signature, "a(sv)");
         let mut expected = b"\x3c\x00\x00\x00\x00\x00\x00\x00".to_vec();

@@ -13,7 +13,9 @@
 //!
 //! Only with cgroup v2 alone: on v1 systemd keeps to itself which controllers a scope has and writes device lists anew.
 
+mod annotations;
 mod bus;
+mod gvariant;
 mod limits;
 mod message;
 mod name;
@@ -28,6 +30,7 @@ use super::group::write_file;
 use super::mounts::read_whole;
 use super::{Cgroup, Error, Hierarchies};
 
+pub use annotations::Properties;
 pub use name::Scope;
 pub use occupant::Occupant;
 
@@ -68,12 +71,19 @@ impl Systemd {
         Ok(Systemd { bus })
     }
 
-    /// Makes the scope and opens its cgroup. The occupant has to stay until somebody else is in it.
-    pub fn start(mut self, hierarchies: &Hierarchies, scope: &Scope) -> Result<(Cgroup, Occupant), Error> {
+    /// Makes the scope, with further properties, and opens its cgroup. The occupant has to stay until somebody else is in it.
+    pub fn start(
+        mut self,
+        hierarchies: &Hierarchies,
+        scope: &Scope,
+        further: &Properties,
+    ) -> Result<(Cgroup, Occupant), Error> {
         let failed = |failure: Failure| failed("start", scope.unit(), &failure);
         self.listen().map_err(failed)?;
         let occupant = Occupant::new().map_err(|errno| failed(Failure::Io(errno.into())))?;
-        let properties = properties(scope, occupant.pid());
+        let mut properties = properties(scope, occupant.pid());
+        // The later one of the same name counts.
+        properties.extend(further.0.iter().map(|(name, value)| (&**name, value.clone())));
         let start = |systemd: &mut Systemd| {
             let body = Body::default().text(scope.unit()).text("fail").properties(&properties).no_units();
             systemd.bus.call(manager("StartTransientUnit"), body)
@@ -173,11 +183,12 @@ fn known(answer: Result<Message, Failure>) -> Result<Option<Message>, Failure> {
 }
 
 /// What the unit is made with; limits follow once its control files have them.
-fn properties(scope: &Scope, process: i32) -> Vec<(&'static str, Value)> {
+fn properties(scope: &Scope, process: i32) -> Vec<(&str, Value)> {
+    let processes = Value::Array("u".to_owned(), vec![Value::Uint32(process.unsigned_abs())]);
     let mut properties = vec![
         ("Description", Value::Text(format!("container {}", scope.unit().trim_end_matches(".scope")))),
         ("Slice", Value::Text(scope.slice().to_owned())),
-        ("PIDs", Value::Processes(vec![process.unsigned_abs()])),
+        ("PIDs", processes),
         ("Delegate", Value::Flag(true)),
         // Its processes end when somebody says so, not because the machine goes to another target.
         ("DefaultDependencies", Value::Flag(false)),
