@@ -22,9 +22,9 @@ mod name;
 mod occupant;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use self::bus::{Bus, Failure};
+use self::bus::{Bus, Deadline, Failure};
 use self::message::{Body, Message, Method, Value};
 use super::group::write_file;
 use super::mounts::read_whole;
@@ -113,13 +113,14 @@ impl Systemd {
     }
 
     /// Waits for a job and says how it ended: `done`, or why not.
-    fn result_of(&mut self, job: &Message) -> Result<String, Failure> {
-        let ours = job.text();
-        let ends = Instant::now() + PATIENCE;
+    fn result_of(&mut self, answer: &Message) -> Result<String, Failure> {
+        let job = answer.text();
+        let deadline = Deadline::after(PATIENCE);
         loop {
-            match self.bus.next_signal(ends)?.removed_job() {
-                Some((job, result)) if job == ours => return Ok(result),
-                _ => {}
+            let removed = self.bus.next_removed(deadline)?;
+            // A rule of ours keeps out what others broadcast, but not what somebody sends to us alone.
+            if removed.job == job && removed.sender == answer.sender {
+                return Ok(removed.result);
             }
         }
     }
@@ -213,4 +214,24 @@ const fn manager(member: &'static str) -> Method {
 
 fn failed(operation: &'static str, unit: &str, failure: &Failure) -> Error {
     Error::Systemd { operation, unit: unit.to_owned(), reason: failure.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_systemd_says_how_a_job_ended() {
+        let job = "/org/freedesktop/systemd1/job/7";
+        let mut bytes = message::tests::removed(":1.66", job, "failed");
+        bytes.extend(message::tests::answer(2, job));
+        bytes.extend(message::tests::removed(":1.66", job, "canceled"));
+        bytes.extend(message::tests::removed(":1.1", "/org/freedesktop/systemd1/job/8", "timeout"));
+        bytes.extend(message::tests::removed(":1.1", job, "done"));
+        let (bus, server) = bus::tests::bus_that_sends(bytes);
+        let mut systemd = Systemd { bus };
+        let answer = systemd.bus.call(manager("StartTransientUnit"), Body::default()).unwrap();
+        assert_eq!(systemd.result_of(&answer).unwrap(), "done");
+        drop(server.join().unwrap());
+    }
 }
