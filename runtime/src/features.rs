@@ -55,7 +55,8 @@ fn document() -> Value {
             "hull.roci.commit": option_env!("HULL_COMMIT").unwrap_or("unknown"),
             "hull.roci.checkpoint.enabled": "false"
         },
-        "potentiallyUnsafeConfigAnnotations": []
+        // Those that begin like this, for whoever passes on what others write.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]
     })
 }
 

@@ -189,6 +189,82 @@ fn systemd_undoes_no_limit() {
 }
 
 #[test]
+fn annotations_become_properties_of_the_unit() {
+    needs_systemd!();
+    let mut bundle = sleeper();
+    bundle.set(
+        "/annotations",
+        json!({
+            "org.systemd.property.TimeoutStopSec": "25",
+            "org.systemd.property.Description": "\"somebody's\"",
+            "org.systemd.property.After": "['dbus.service', \"other.service\"]",
+            "org.systemd.property.KillSignal": "10",
+            "org.systemd.property.MemoryHigh": "uint64 33554432",
+            "org.systemd.property.TasksMax": "uint64 77",
+            "org.example.Other": "[not a value"
+        }),
+    );
+    bundle.set("/linux/resources/pids", json!({ "limit": 55 }));
+    bundle.start();
+    let unit = bundle.unit();
+    for (name, expected) in [
+        ("TimeoutStopUSec", "25s"),
+        ("Description", "somebody's"),
+        ("KillSignal", "10"),
+        ("MemoryHigh", "33554432"),
+        // A limit of config.json counts more.
+        ("TasksMax", "55"),
+    ] {
+        assert_eq!(property(&unit, name), expected, "{name}");
+    }
+    let after = property(&unit, "After");
+    assert!(after.contains("dbus.service") && after.contains("other.service"), "{after}");
+    assert_eq!((read(&bundle, "memory.high"), read(&bundle, "pids.max")), ("33554432".into(), "55".into()));
+    daemon_reload();
+    assert_eq!((read(&bundle, "memory.high"), read(&bundle, "pids.max")), ("33554432".into(), "55".into()));
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+
+    // One that ends it.
+    bundle.set(
+        "/annotations",
+        json!({ "org.systemd.property.RuntimeMaxSec": "2", "org.systemd.property.TimeoutStopSec": "1" }),
+    );
+    bundle.start();
+    bundle.wait_status("stopped");
+    bundle.verb(&["delete", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+
+    // One of a type that systemd does not take for it.
+    bundle.set("/annotations", json!({ "org.systemd.property.KillMode": "7" }));
+    bundle.run().failed(1, "systemd cannot start");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn annotations_reach_no_other_unit_and_have_to_be_understood() {
+    for (name, value, reason) in [
+        ("Conflicts", "['dbus.service']", "Conflicts is no property that an annotation may set"),
+        ("PIDs", "[uint32 1]", "PIDs is no property that an annotation may set"),
+        ("Slice", "'system.slice'", "Slice is no property that an annotation may set"),
+        ("FailureAction", "'reboot-force'", "FailureAction is no property that an annotation may set"),
+        ("TimeoutStopUSec", "uint64 -1", "\"-1\" is no value of this type, at byte 0"),
+        ("TimeoutStopSec", "'5'", "TimeoutStopSec is a number of seconds"),
+        ("CollectMode", "inactive", "a text needs quotes"),
+        ("After", "['a'", "an array goes on without a comma"),
+    ] {
+        let mut bundle = sleeper();
+        bundle.set("/linux/cgroupsPath", json!(""));
+        let key = format!("org.systemd.property.{name}");
+        bundle.set("/annotations", json!({ key.clone(): value }));
+        bundle.write_config();
+        let done = run_by_systemd(&bundle).failed(1, reason);
+        assert!(done.err.contains(&format!("config.json: annotations[{key:?}]: ")), "{done:?}");
+        assert!(!bundle.state_root().exists(), "{name}");
+    }
+}
+
+#[test]
 fn a_unit_that_was_taken_over_is_not_stopped() {
     needs_systemd!();
     let mut first = Bundle::new(&["true"]);

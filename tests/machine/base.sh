@@ -20,7 +20,7 @@ unavailable() {
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${HULL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hull}/machine
 umask 022
-[ -n "$(command -v apt-get || true)" ] || fail "apt-get not found: the machine is made from Debian packages"
+[ -n "$(command -v apt-get || true)" ] || unavailable "apt-get not found: the machine is made from Debian packages"
 # shellcheck source=fixtures/debian.sh
 . "$here/../../fixtures/debian.sh"
 
@@ -129,9 +129,11 @@ make_machine() {
     # Sparse: what is not used takes no place.
     mke2fs -q -t ext4 -d "$root" "$work/disk/root.img" 3G >"$work/log"
     mv "$work/kernel" "$work/disk/kernel"
-    rm -rf "${folder:?}"/[0-9a-f]*
+    # Those of other branches may be in use, and would be made again.
+    find "$folder" -maxdepth 1 -name '[0-9a-f]*' -mtime +7 -exec rm -rf {} +
     mv "$work/disk" "$made"
 }
 
 [ -e "$made" ] || make_machine
+touch "$made"
 echo "$made"

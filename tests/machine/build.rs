@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("namespaces", "cgroupfs", ""),
     ("specification", "cgroupfs", ""),
     ("hooks", "cgroupfs", ""),
+    ("inherited", "cgroupfs", ""),
     ("notify", "cgroupfs", ""),
     (
         "monitor",
@@ -33,6 +34,23 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("cgroups", "systemd", ""),
     ("namespaces", "systemd", "limits_are_seen the_cgroup_cannot_be_left"),
 ];
+
+/// Which of them run.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Those whose `name,driver` contains this.
+    pub program: String,
+    /// Of their tests, those whose names contain this; otherwise what [`PROGRAMS`] says.
+    pub case: Option<String>,
+    /// How often, one after the other: for a test that fails now and then.
+    pub times: usize,
+}
+
+impl Default for Chosen {
+    fn default() -> Chosen {
+        Chosen { program: String::new(), case: None, times: 1 }
+    }
+}
 
 /// What cargo says about each thing that it built.
 #[derive(Debug, Deserialize)]
@@ -61,14 +79,14 @@ struct Built {
     path: PathBuf,
 }
 
-/// Makes the disk: every program of [`PROGRAMS`] whose `name,driver` contains `only`.
-pub fn disk(roci: &Path, only: &str, scratch: &Path) -> anyhow::Result<PathBuf> {
+/// Makes the disk.
+pub fn disk(roci: &Path, chosen: &Chosen, scratch: &Path) -> anyhow::Result<PathBuf> {
     let folder = scratch.join("disk");
     fs::create_dir_all(folder.join("tests")).context("no folder for the disk")?;
     let copy = |from: &Path, name: &str| {
         fs::copy(from, folder.join(name)).with_context(|| format!("cannot copy {}", from.display()))
     };
-    let is_wanted = |name: &str, driver: &str| format!("{name},{driver}").contains(only);
+    let is_wanted = |name: &str, driver: &str| format!("{name},{driver}").contains(&chosen.program);
     let built = build()?;
     let mut plan = String::new();
     let mut bytes = copy(roci, "roci")?;
@@ -79,9 +97,10 @@ pub fn disk(roci: &Path, only: &str, scratch: &Path) -> anyhow::Result<PathBuf> 
         if !folder.join(&place).exists() {
             bytes += copy(&test.path, &place)?;
         }
-        plan.push_str(&format!("{driver} {name} {arguments}\n"));
+        let arguments = chosen.case.as_deref().unwrap_or(arguments);
+        plan.push_str(&format!("{driver} {name} {arguments}\n").repeat(chosen.times));
     }
-    ensure!(!plan.is_empty(), "no test program is called like {only:?}");
+    ensure!(!plan.is_empty(), "no test program is called like {:?}", chosen.program);
     let expected = built.iter().find(|built| !built.is_test && built.name == "roci");
     let expected = expected.context("cargo built no roci for the tests")?;
     fs::write(folder.join("roci-path"), expected.path.to_string_lossy().as_bytes()).context("no path")?;

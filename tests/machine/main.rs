@@ -1,5 +1,6 @@
-//! `machine --roci PATH [--only TEXT]`: the tests of `roci` on a machine with cgroup v2 alone and systemd, in qemu without
-//! hardware help, so that it runs anywhere.
+//! `machine --roci PATH [--only PROGRAM,DRIVER] [--case TEXT] [--repeat N]`: the tests of `roci` on a machine with cgroup v2
+//! alone and systemd, in qemu without hardware help, so that it runs anywhere. With `--case` and `--repeat` one that fails now
+//! and then is run until it does.
 //!
 //! ```text
 //! base.sh    kernel, initrd and root file system from Debian packages, kept in the cache
@@ -23,7 +24,7 @@ const NOT_TO_BE_HAD: i32 = 3;
 #[derive(Debug, Default)]
 struct Options {
     roci: Option<PathBuf>,
-    only: String,
+    chosen: build::Chosen,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -40,7 +41,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let scratch = tempfile::Builder::new().prefix("hull-machine-").tempdir().context("no folder")?;
-    let disk = build::disk(&roci, &options.only, scratch.path())?;
+    let disk = build::disk(&roci, &options.chosen, scratch.path())?;
     let ended = qemu::run(&base, &disk, scratch.path())?;
     Ok(if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -65,8 +66,10 @@ fn options(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--roci" => options.roci = Some(value()?.into()),
-            "--only" => options.only = value()?,
-            other => bail!("no option {other}: there are --roci and --only"),
+            "--only" => options.chosen.program = value()?,
+            "--case" => options.chosen.case = Some(value()?),
+            "--repeat" => options.chosen.times = value()?.parse().context("--repeat takes a number")?,
+            other => bail!("no option {other}: there are --roci, --only, --case and --repeat"),
         }
     }
     Ok(options)

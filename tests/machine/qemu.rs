@@ -13,7 +13,7 @@ pub const PROGRAM: &str = "qemu-system-x86_64";
 /// How guest.sh begins its last line.
 const ENDED: &str = "machine: ended";
 /// For everything; a third of it is usual.
-const LIMIT: Duration = Duration::from_secs(20 * 60);
+const LIMIT: Duration = Duration::from_secs(25 * 60);
 /// Without a line: a test hangs, or the machine does.
 const SILENCE: Duration = Duration::from_secs(5 * 60);
 /// Lines of the kernel's and systemd's own words that are shown when the machine did not get to its end.

@@ -197,14 +197,17 @@ mod tests {
     use super::*;
     use crate::sandbox::Pod;
 
-    fn plan(change: impl FnOnce(&mut Plan)) -> Plan {
-        let config = ContainerConfig {
+    fn config() -> ContainerConfig {
+        ContainerConfig {
             metadata: Some(ContainerMetadata { name: "web".to_owned(), attempt: 0 }),
             image: Some(ImageSpec { image: "x".to_owned(), ..Default::default() }),
             ..Default::default()
-        };
+        }
+    }
+
+    fn plan(change: impl FnOnce(&mut Plan)) -> Plan {
         let pod = Pod::new("a".repeat(64), PodSandboxConfig::default(), 1);
-        let mut plan = request::check(&config, &pod).unwrap();
+        let mut plan = request::check(&config(), &pod).unwrap();
         change(&mut plan);
         plan
     }
@@ -262,6 +265,17 @@ mod tests {
         assert_eq!(own, [(Kind::Mount, None), (Kind::Pid, None), (Kind::Ipc, path("/proc/42/ns/ipc"))]);
         let host = kinds(&built(&plan(|plan| plan.pid = PidNamespace::Host), None));
         assert!(host.iter().all(|(kind, _)| *kind != Kind::Pid));
+    }
+
+    /// To the runtime they can be orders (CVE-2024-3154), and a pod's are written by whoever may create pods.
+    #[test]
+    fn annotations_do_not_reach_the_runtime() {
+        let annotations: std::collections::HashMap<String, String> =
+            [("org.systemd.property.RuntimeMaxSec".to_owned(), "1".to_owned())].into();
+        let pod = PodSandboxConfig { annotations: annotations.clone(), ..Default::default() };
+        let pod = Pod::new("a".repeat(64), pod, 1);
+        let plan = request::check(&ContainerConfig { annotations, ..config() }, &pod).unwrap();
+        assert_eq!(built(&plan, None).annotations().iter().flatten().count(), 0);
     }
 
     #[test]

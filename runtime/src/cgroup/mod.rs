@@ -41,4 +41,4 @@ pub use rootless::{Rootless, in_user_namespace};
 pub use settings::check as check_resources;
 pub use stats::Stats;
 pub use sub::SubCgroup;
-pub use systemd::{Occupant, Scope, Systemd};
+pub use systemd::{Occupant, Properties, Scope, Systemd};

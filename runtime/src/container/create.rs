@@ -1,5 +1,6 @@
 //! `create`: from a bundle to a process that is set up and waits at its gate.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -141,7 +142,8 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     let mut plan = crate::spec::container(&spec, &bundle, request.rootfs.is_some())?;
     plan.notes.extend(notes);
     log::debug!("container {}: configuration of {} is right", request.id, bundle.display());
-    let checked = Checked::new(&plan, &mut request).inspect_err(|_| {
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    let checked = Checked::new(&plan, &annotations, &mut request).inspect_err(|_| {
         // Nobody else says what was left out, and it may be the reason.
         plan.notes.iter().for_each(|note| log::warn!("{note}"));
     })?;
@@ -150,8 +152,7 @@ pub fn create(mut request: CreateRequest) -> Result<Created> {
     let mut made = Made { folder: Folder::create(&request.state_root, &request.id)?, cgroup: None };
     let built = fault::point(3).and_then(|()| {
         let mut record = Record::new(bundle, &plan, &checked.home)?;
-        let annotations = spec.annotations().iter().flatten();
-        record.annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+        record.annotations = annotations.into_iter().collect();
         made.folder.keep_config(&text)?;
         build(&mut made, &plan, request, checked, record)
     });
@@ -198,7 +199,11 @@ struct Checked {
 }
 
 impl Checked {
-    fn new(plan: &Plan, request: &mut CreateRequest) -> Result<Checked> {
+    fn new(
+        plan: &Plan,
+        annotations: &HashMap<String, String>,
+        request: &mut CreateRequest,
+    ) -> Result<Checked> {
         let joined = plan.namespaces.open()?;
         if !plan.namespaces.has(CloneFlags::CLONE_NEWNS) && !kernel_is_since(6, 15) {
             let what =
@@ -229,6 +234,7 @@ impl Checked {
         let home = Home::new(
             request.cgroup_driver,
             plan.cgroups_path.as_deref(),
+            annotations,
             &request.id,
             &hierarchies,
             creator_is_root,

@@ -1,10 +1,11 @@
 //! The cgroup that a container is to have: named and checked before anything exists, made afterwards.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::Id;
 use super::request::CgroupDriver;
-use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, Occupant, Rootless, Scope, Systemd};
+use crate::cgroup::{Cgroup, CgroupPath, Hierarchies, Occupant, Properties, Rootless, Scope, Systemd};
 use crate::error::{Error, Kind, Result};
 
 /// Where it is to be, and who makes it.
@@ -18,14 +19,16 @@ pub enum Home {
         is_default: bool,
     },
     /// systemd does, which listens.
-    Systemd(Scope, Systemd),
+    Systemd(Scope, Properties, Systemd),
 }
 
 impl Home {
-    /// What `linux.cgroupsPath` means to the driver. See [`super::prepare::Machine::caller_is_root`].
+    /// What `linux.cgroupsPath` means to the driver, and to systemd the annotations. See
+    /// [`super::prepare::Machine::caller_is_root`].
     pub fn new(
         driver: CgroupDriver,
         requested: Option<&Path>,
+        annotations: &HashMap<String, String>,
         id: &Id,
         hierarchies: &Hierarchies,
         caller_is_root: bool,
@@ -50,7 +53,11 @@ impl Home {
             }
             CgroupDriver::Systemd => {
                 let scope = Scope::new(requested, id.as_str()).map_err(invalid)?;
-                Ok(Home::Systemd(scope, Systemd::connect(hierarchies)?))
+                let properties = Properties::of(annotations).map_err(|refused| Error::Spec {
+                    path: format!("annotations[{:?}]", refused.key),
+                    reason: refused.reason,
+                })?;
+                Ok(Home::Systemd(scope, properties, Systemd::connect(hierarchies)?))
             }
         }
     }
@@ -59,7 +66,7 @@ impl Home {
     pub fn path(&self) -> &CgroupPath {
         match self {
             Home::Cgroupfs { path, .. } => path,
-            Home::Systemd(scope, _) => scope.path(),
+            Home::Systemd(scope, ..) => scope.path(),
         }
     }
 
@@ -67,7 +74,7 @@ impl Home {
     pub fn unit(&self) -> Option<&str> {
         match self {
             Home::Cgroupfs { .. } => None,
-            Home::Systemd(scope, _) => Some(scope.unit()),
+            Home::Systemd(scope, ..) => Some(scope.unit()),
         }
     }
 
@@ -87,8 +94,8 @@ impl Home {
                 }
                 made => Ok((made?, None)),
             },
-            Home::Systemd(scope, systemd) => {
-                let (cgroup, occupant) = systemd.start(hierarchies, &scope)?;
+            Home::Systemd(scope, properties, systemd) => {
+                let (cgroup, occupant) = systemd.start(hierarchies, &scope, &properties)?;
                 Ok((cgroup, Some(occupant)))
             }
         }

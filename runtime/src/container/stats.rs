@@ -1,6 +1,6 @@
 //! `events` and `ps`: what a container uses, when it runs out of memory, and its processes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,15 +69,14 @@ impl Watched {
             let left = ends.saturating_duration_since(Instant::now());
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
             let mut polled = vec![PollFd::new(&self.first, PollFlags::IN)];
-            // A control file of v2 says PRI, the counter of v1 says IN.
-            polled.extend(self.oom.as_ref().map(|oom| PollFd::from_borrowed_fd(oom.as_fd(), oom.flags())));
+            polled.extend(self.oom.iter().flat_map(OomWatch::polled));
             match rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&timeout))) {
                 Ok(0) => return Ok(Event::Time),
                 Ok(_) => {}
                 Err(errno) => return Err(Error::system("wait for", "the container")(errno)),
             }
             let ended = !polled[0].revents().is_empty();
-            let woken = polled.get(1).is_some_and(|polled| !polled.revents().is_empty());
+            let woken = polled[1..].iter().any(|polled| !polled.revents().is_empty());
             drop(polled);
             // The kernel tells changes of a control file once in 10 ms, and the first process may have ended for that reason.
             if (woken || ended) && self.oom.as_mut().is_some_and(OomWatch::happened) {

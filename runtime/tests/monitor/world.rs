@@ -15,7 +15,7 @@ use rustix::mount::OpenTreeFlags;
 use crate::common::Bundle;
 
 /// How long what a monitor has to do may take.
-pub const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
+pub const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
 
 /// A bundle with a monitor.
 pub struct World {
@@ -107,7 +107,7 @@ impl Drop for World {
 }
 
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));

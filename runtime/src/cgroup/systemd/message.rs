@@ -3,8 +3,10 @@
 //! Little-endian both ways, as the peer is on this machine. What is read is bounded by [`LONGEST`] and never trusted for a
 //! length or an offset.
 
-/// The longest message that is read; systemd's answers have a few hundred bytes.
-pub(super) const LONGEST: usize = 1 << 20;
+/// The longest head or body of a message that is read; systemd's have a few hundred bytes.
+pub(super) const LONGEST: usize = 64 << 10;
+/// The longest name of a job, and of who sent a message (D-Bus Specification, "Valid Names").
+const LONGEST_NAME: usize = 255;
 /// What comes before the length of a message is known.
 pub(super) const PREFIX: usize = 16;
 
@@ -21,6 +23,7 @@ const MEMBER: u8 = 3;
 const ERROR_NAME: u8 = 4;
 const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
+const SENDER: u8 = 7;
 const SIGNATURE: u8 = 8;
 
 /// Whom a call goes to, and which call it is.
@@ -33,13 +36,71 @@ pub(super) struct Method {
 }
 
 /// The value of a property.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Text(String),
     Flag(bool),
+    Byte(u8),
+    Int16(i16),
+    Uint16(u16),
+    Int32(i32),
+    Uint32(u32),
+    Int64(i64),
     Number(u64),
-    Processes(Vec<u32>),
+    Double(f64),
     Bytes(Vec<u8>),
+    /// The signature of its elements, and them.
+    Array(String, Vec<Value>),
+}
+
+impl Value {
+    /// Its type (D-Bus Specification, "Type System").
+    pub(super) fn signature(&self) -> String {
+        let basic = match self {
+            Value::Text(_) => "s",
+            Value::Flag(_) => "b",
+            Value::Byte(_) => "y",
+            Value::Int16(_) => "n",
+            Value::Uint16(_) => "q",
+            Value::Int32(_) => "i",
+            Value::Uint32(_) => "u",
+            Value::Int64(_) => "x",
+            Value::Number(_) => "t",
+            Value::Double(_) => "d",
+            Value::Bytes(_) => "ay",
+            Value::Array(element, _) => return format!("a{element}"),
+        };
+        basic.to_owned()
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Value::Text(text) => write_text(bytes, text),
+            Value::Flag(flag) => write_number(bytes, u32::from(*flag)),
+            Value::Byte(number) => bytes.push(*number),
+            Value::Int16(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Uint16(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Int32(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Uint32(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Int64(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Number(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Double(number) => write_aligned(bytes, number.to_le_bytes()),
+            Value::Bytes(content) => write_array(bytes, 1, |bytes| bytes.extend(content)),
+            Value::Array(element, values) => write_array(bytes, alignment(element), |bytes| {
+                values.iter().for_each(|value| value.write(bytes));
+            }),
+        }
+    }
+}
+
+/// Where values of this type begin.
+fn alignment(signature: &str) -> usize {
+    match signature.as_bytes().first() {
+        Some(b'n' | b'q') => 2,
+        Some(b'b' | b'i' | b'u' | b's' | b'a') => 4,
+        Some(b'x' | b't' | b'd') => 8,
+        _ => 1,
+    }
 }
 
 /// The arguments of a call.
@@ -112,9 +173,14 @@ fn align(bytes: &mut Vec<u8>, to: usize) {
     bytes.resize(bytes.len().next_multiple_of(to), 0);
 }
 
+/// Numbers begin at multiples of their size.
+fn write_aligned<const SIZE: usize>(bytes: &mut Vec<u8>, number: [u8; SIZE]) {
+    align(bytes, SIZE);
+    bytes.extend(number);
+}
+
 fn write_number(bytes: &mut Vec<u8>, number: u32) {
-    align(bytes, 4);
-    bytes.extend(number.to_le_bytes());
+    write_aligned(bytes, number.to_le_bytes());
 }
 
 fn write_text(bytes: &mut Vec<u8>, text: &str) {
@@ -147,29 +213,8 @@ fn write_array(bytes: &mut Vec<u8>, alignment: usize, elements: impl FnOnce(&mut
 }
 
 fn write_variant(bytes: &mut Vec<u8>, value: &Value) {
-    match value {
-        Value::Text(text) => {
-            write_signature(bytes, "s");
-            write_text(bytes, text);
-        }
-        Value::Flag(flag) => {
-            write_signature(bytes, "b");
-            write_number(bytes, u32::from(*flag));
-        }
-        Value::Number(number) => {
-            write_signature(bytes, "t");
-            align(bytes, 8);
-            bytes.extend(number.to_le_bytes());
-        }
-        Value::Processes(processes) => {
-            write_signature(bytes, "au");
-            write_array(bytes, 4, |bytes| processes.iter().for_each(|process| write_number(bytes, *process)));
-        }
-        Value::Bytes(content) => {
-            write_signature(bytes, "ay");
-            write_array(bytes, 1, |bytes| bytes.extend(content));
-        }
-    }
+    write_signature(bytes, &value.signature());
+    value.write(bytes);
 }
 
 /// What a received message is.
@@ -192,8 +237,21 @@ pub(super) struct Message {
     pub(super) kind: Kind,
     /// The serial of the call that it answers.
     pub(super) reply_to: Option<u32>,
+    /// The connection that it came from: the bus writes it, and nobody else.
+    pub(super) sender: String,
     signature: String,
     body: Vec<u8>,
+}
+
+/// What the signal `JobRemoved` tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RemovedJob {
+    /// Who tells it: anybody on the bus may send us a signal of that name.
+    pub(super) sender: String,
+    /// The job's path.
+    pub(super) job: String,
+    /// How it ended.
+    pub(super) result: String,
 }
 
 /// The bytes are no message, by this rule.
@@ -222,7 +280,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Message, Garbage> {
     }
     reader.at = PREFIX - 4;
     let end = PREFIX + reader.number()? as usize;
-    let (mut member, mut error, mut signature, mut reply_to) = (None, None, String::new(), None);
+    let (mut member, mut error, mut reply_to) = (None, None, None);
+    let (mut signature, mut sender) = (String::new(), String::new());
     while reader.at < end {
         reader.align(8)?;
         let code = reader.byte()?;
@@ -239,9 +298,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Message, Garbage> {
         match code {
             MEMBER => member = Some(text),
             ERROR_NAME => error = Some(text),
+            SENDER => sender = text,
             SIGNATURE => signature = text,
             _ => {}
         }
+    }
+    if reader.at != end {
+        return Err(Garbage("a header field that is longer than all of them"));
     }
     let kind = match bytes[1] {
         METHOD_RETURN => Kind::Return,
@@ -250,7 +313,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Message, Garbage> {
         _ => Kind::Other,
     };
     reader.align(8)?;
-    Ok(Message { kind, reply_to, signature, body: bytes[reader.at..].to_vec() })
+    Ok(Message { kind, reply_to, sender, signature, body: bytes[reader.at..].to_vec() })
 }
 
 const SHORT: Garbage = Garbage("a message that ends too early");
@@ -267,16 +330,22 @@ impl Message {
         text.unwrap_or_default()
     }
 
-    /// The job and its result, of the signal `JobRemoved`.
-    pub(super) fn removed_job(&self) -> Option<(String, String)> {
-        if self.signature != "uoss" {
+    /// What it tells, if it is a `JobRemoved` that could be systemd's.
+    pub(super) fn removed_job(&self) -> Option<RemovedJob> {
+        if !matches!(&self.kind, Kind::Signal { member } if member == "JobRemoved")
+            || self.signature != "uoss"
+        {
             return None;
         }
         let mut reader = Reader { bytes: &self.body, at: 0 };
         reader.number().ok()?;
         let job = reader.text().ok()?;
         reader.text().ok()?;
-        Some((job, reader.text().ok()?))
+        let result = reader.text().ok()?;
+        let all = [&self.sender, &job, &result];
+        // Many are kept for a while.
+        let is_short = all.iter().all(|text| text.len() <= LONGEST_NAME);
+        is_short.then(|| RemovedJob { sender: self.sender.clone(), job, result })
     }
 }
 
@@ -330,11 +399,43 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const METHOD: Method =
         Method { destination: "org.example", path: "/org/example", interface: "org.example.A", member: "Do" };
+
+    /// A message with these header fields, each a code, a type and a value, and this body.
+    fn received(kind: u8, fields: &[(u8, &str, &str)], reply_to: u32, body: Body) -> Vec<u8> {
+        let mut bytes = vec![b'l', kind, 0, 1];
+        write_number(&mut bytes, body.bytes.len() as u32);
+        write_number(&mut bytes, 9);
+        write_array(&mut bytes, 8, |bytes| {
+            for (code, kind, text) in fields {
+                write_field(bytes, *code, kind);
+                write_text(bytes, text);
+            }
+            write_field(bytes, REPLY_SERIAL, "u");
+            write_number(bytes, reply_to);
+            write_field(bytes, SIGNATURE, "g");
+            write_signature(bytes, &body.signature);
+        });
+        align(&mut bytes, 8);
+        bytes.extend(body.bytes);
+        bytes
+    }
+
+    /// The answer of `:1.1` to the call with this serial.
+    pub(in super::super) fn answer(serial: u32, text: &str) -> Vec<u8> {
+        received(METHOD_RETURN, &[(SENDER, "s", ":1.1")], serial, Body::default().text(text))
+    }
+
+    /// The signal `JobRemoved`.
+    pub(in super::super) fn removed(sender: &str, job: &str, result: &str) -> Vec<u8> {
+        let mut body = Body { bytes: 7_u32.to_le_bytes().to_vec(), signature: "uoss".to_owned() };
+        [job, "a.scope", result].iter().for_each(|text| write_text(&mut body.bytes, text));
+        received(SIGNAL, &[(SENDER, "s", sender), (MEMBER, "s", "JobRemoved")], 0, body)
+    }
 
     /// The call as an answer: only the type differs.
     fn message(body: Body, kind: u8) -> Vec<u8> {
@@ -356,8 +457,8 @@ mod tests {
 
     #[test]
     fn values_are_aligned_and_counted() {
-        let properties =
-            [("A", Value::Flag(true)), ("Bits", Value::Bytes(vec![3])), ("P", Value::Processes(vec![9]))];
+        let processes = Value::Array("u".to_owned(), vec![Value::Uint32(9)]);
+        let properties = [("A", Value::Flag(true)), ("Bits", Value::Bytes(vec![3])), ("P", processes)];
         let body = Body::default().properties(&properties);
         assert_eq!(body.signature, "a(sv)");
         let mut expected = b"\x3c\x00\x00\x00\x00\x00\x00\x00".to_vec();
@@ -380,22 +481,41 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_job_is_told_with_who_says_so() {
+        let job = |bytes: &[u8]| parse(bytes).unwrap().removed_job();
+        let expected = RemovedJob { sender: ":1.1".into(), job: "/job/1".into(), result: "done".into() };
+        assert_eq!(job(&removed(":1.1", "/job/1", "done")), Some(expected));
+        assert_eq!(job(&removed(":1.1", &"x".repeat(256), "done")), None);
+        let mut other = removed(":1.1", "/job/1", "done");
+        let at = other.windows(3).position(|word| word == b"Job").unwrap();
+        other[at] = b'j';
+        assert_eq!(job(&other), None);
+    }
+
+    #[test]
     fn damage_is_refused_and_never_panics() {
-        let whole = message(Body::default().text("hello").flag(true), SIGNAL);
-        for end in 0..whole.len() {
-            assert!(parse(&whole[..end]).is_err(), "{end}");
-        }
-        for at in 0..whole.len() {
-            for value in [0, 1, 8, 127, 255] {
-                let mut bytes = whole.clone();
-                bytes[at] = value;
-                if let Ok(message) = parse(&bytes) {
-                    let _ = (message.text(), message.removed_job());
+        let call = message(Body::default().text("hello").flag(true), SIGNAL);
+        for whole in [call, removed(":1.1", "/job/1", "done")] {
+            for end in 0..whole.len() {
+                assert!(parse(&whole[..end]).is_err(), "{end}");
+            }
+            for at in 0..whole.len() {
+                for value in [0, 1, 8, 127, 255] {
+                    let mut bytes = whole.clone();
+                    bytes[at] = value;
+                    if let Ok(message) = parse(&bytes) {
+                        let _ = (message.text(), message.removed_job());
+                    }
                 }
             }
+            let mut huge = whole;
+            huge[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+            assert_eq!(length(huge.first_chunk().unwrap()), Err(Garbage("a message that is too long")));
         }
-        let mut huge = whole.clone();
-        huge[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(length(huge.first_chunk().unwrap()), Err(Garbage("a message that is too long")));
+        // Header fields that end where the body is.
+        let mut reaching = removed(":1.1", "/job/1", "done");
+        reaching[12] -= 8;
+        reaching[4] += 8;
+        assert_eq!(parse(&reaching), Err(Garbage("a header field that is longer than all of them")));
     }
 }

@@ -13,21 +13,24 @@
 //!
 //! Only with cgroup v2 alone: on v1 systemd keeps to itself which controllers a scope has and writes device lists anew.
 
+mod annotations;
 mod bus;
+mod gvariant;
 mod limits;
 mod message;
 mod name;
 mod occupant;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use self::bus::{Bus, Failure};
+use self::bus::{Bus, Deadline, Failure};
 use self::message::{Body, Message, Method, Value};
 use super::group::write_file;
 use super::mounts::read_whole;
 use super::{Cgroup, Error, Hierarchies};
 
+pub use annotations::Properties;
 pub use name::Scope;
 pub use occupant::Occupant;
 
@@ -68,12 +71,19 @@ impl Systemd {
         Ok(Systemd { bus })
     }
 
-    /// Makes the scope and opens its cgroup. The occupant has to stay until somebody else is in it.
-    pub fn start(mut self, hierarchies: &Hierarchies, scope: &Scope) -> Result<(Cgroup, Occupant), Error> {
+    /// Makes the scope, with further properties, and opens its cgroup. The occupant has to stay until somebody else is in it.
+    pub fn start(
+        mut self,
+        hierarchies: &Hierarchies,
+        scope: &Scope,
+        further: &Properties,
+    ) -> Result<(Cgroup, Occupant), Error> {
         let failed = |failure: Failure| failed("start", scope.unit(), &failure);
         self.listen().map_err(failed)?;
         let occupant = Occupant::new().map_err(|errno| failed(Failure::Io(errno.into())))?;
-        let properties = properties(scope, occupant.pid());
+        let mut properties = properties(scope, occupant.pid());
+        // The later one of the same name counts.
+        properties.extend(further.0.iter().map(|(name, value)| (&**name, value.clone())));
         let start = |systemd: &mut Systemd| {
             let body = Body::default().text(scope.unit()).text("fail").properties(&properties).no_units();
             systemd.bus.call(manager("StartTransientUnit"), body)
@@ -103,13 +113,14 @@ impl Systemd {
     }
 
     /// Waits for a job and says how it ended: `done`, or why not.
-    fn result_of(&mut self, job: &Message) -> Result<String, Failure> {
-        let ours = job.text();
-        let ends = Instant::now() + PATIENCE;
+    fn result_of(&mut self, answer: &Message) -> Result<String, Failure> {
+        let job = answer.text();
+        let deadline = Deadline::after(PATIENCE);
         loop {
-            match self.bus.next_signal(ends)?.removed_job() {
-                Some((job, result)) if job == ours => return Ok(result),
-                _ => {}
+            let removed = self.bus.next_removed(deadline)?;
+            // A rule of ours keeps out what others broadcast, but not what somebody sends to us alone.
+            if removed.job == job && removed.sender == answer.sender {
+                return Ok(removed.result);
             }
         }
     }
@@ -173,11 +184,12 @@ fn known(answer: Result<Message, Failure>) -> Result<Option<Message>, Failure> {
 }
 
 /// What the unit is made with; limits follow once its control files have them.
-fn properties(scope: &Scope, process: i32) -> Vec<(&'static str, Value)> {
+fn properties(scope: &Scope, process: i32) -> Vec<(&str, Value)> {
+    let processes = Value::Array("u".to_owned(), vec![Value::Uint32(process.unsigned_abs())]);
     let mut properties = vec![
         ("Description", Value::Text(format!("container {}", scope.unit().trim_end_matches(".scope")))),
         ("Slice", Value::Text(scope.slice().to_owned())),
-        ("PIDs", Value::Processes(vec![process.unsigned_abs()])),
+        ("PIDs", processes),
         ("Delegate", Value::Flag(true)),
         // Its processes end when somebody says so, not because the machine goes to another target.
         ("DefaultDependencies", Value::Flag(false)),
@@ -202,4 +214,24 @@ const fn manager(member: &'static str) -> Method {
 
 fn failed(operation: &'static str, unit: &str, failure: &Failure) -> Error {
     Error::Systemd { operation, unit: unit.to_owned(), reason: failure.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_systemd_says_how_a_job_ended() {
+        let job = "/org/freedesktop/systemd1/job/7";
+        let mut bytes = message::tests::removed(":1.66", job, "failed");
+        bytes.extend(message::tests::answer(2, job));
+        bytes.extend(message::tests::removed(":1.66", job, "canceled"));
+        bytes.extend(message::tests::removed(":1.1", "/org/freedesktop/systemd1/job/8", "timeout"));
+        bytes.extend(message::tests::removed(":1.1", job, "done"));
+        let (bus, server) = bus::tests::bus_that_sends(bytes);
+        let mut systemd = Systemd { bus };
+        let answer = systemd.bus.call(manager("StartTransientUnit"), Body::default()).unwrap();
+        assert_eq!(systemd.result_of(&answer).unwrap(), "done");
+        drop(server.join().unwrap());
+    }
 }
