@@ -124,8 +124,9 @@ fn is_of_host(mount: &MountPlan) -> bool {
     matches!(mount.kind, MountKind::Bind { inside: None, .. })
 }
 
-/// A bind of a folder has to be where it was asked to be, `folders` are those with the number of their mount: an image in which /data is a link to /dev would have our devices and links
-/// made in the host's folder, one to /proc would hide what is masked and read-only there.
+/// A bind has to be where it was asked to be: an image in which /data is a link to /dev would have our devices and links
+/// made in the host's folder, one to /proc would hide what is masked and read-only there. `folders` are the binds of
+/// folders, each with the number of its mount.
 fn refuse_covered(root: &Root<'_>, folders: &[(&MountPlan, u64)]) -> Result<(), StepFailure> {
     for kernels in ["/dev", "/proc", "/sys"].map(Path::new) {
         let failed = |errno| failure(Step::Target, kernels.display().to_string(), errno);
