@@ -62,10 +62,10 @@ impl OomWatch {
     /// What to poll: any of them is a reason to ask whether it [`happened`](Self::happened).
     pub fn polled(&self) -> impl Iterator<Item = PollFd<'_>> {
         let (first, second, flags) = match self {
-            OomWatch::Version1 { event, .. } => (event, None, PollFlags::IN),
-            OomWatch::Version2(counters) => (&counters.own, counters.above.as_ref(), PollFlags::PRI),
+            OomWatch::Version1 { event, .. } => (Some(event), None, PollFlags::IN),
+            OomWatch::Version2(counters) => (counters.own.as_ref(), counters.above.as_ref(), PollFlags::PRI),
         };
-        std::iter::once(first).chain(second).map(move |file| PollFd::new(file, flags))
+        first.into_iter().chain(second).map(move |file| PollFd::new(file, flags))
     }
 
     /// After a wake-up: did memory run out? The removal of the cgroup wakes too.
@@ -91,22 +91,28 @@ impl OomWatch {
 /// nothing any more. What the one above has counted by then, less what others there account for, is the last count.
 #[derive(Debug)]
 pub struct Counters {
-    own: OwnedFd,
+    /// Both are not there any more once the cgroup was found gone: that was the last look, and its file would wake for ever.
+    own: Option<OwnedFd>,
     above: Option<OwnedFd>,
     tally: Tally,
 }
 
 impl Counters {
     fn new(own: OwnedFd, above: Option<OwnedFd>) -> Counters {
-        let mut counters = Counters { own, above, tally: Tally::default() };
+        let mut counters = Counters { own: Some(own), above, tally: Tally::default() };
         counters.read();
         counters
     }
 
     fn read(&mut self) {
+        let Some(own) = &self.own else { return };
         // First the one above: what happens between the two is then never taken for another's.
         let above = self.above.as_ref().and_then(|file| kills_in(file.as_fd()));
-        self.tally.add(above, kills_in(self.own.as_fd()));
+        let own = kills_in(own.as_fd());
+        self.tally.add(above, own);
+        if own.is_none() {
+            (self.own, self.above) = (None, None);
+        }
     }
 }
 
@@ -189,5 +195,23 @@ mod tests {
         // A parent that counts only for itself (mount option memory_localevents), or that is gone, adds nothing.
         assert_eq!(seen(&[(Some(0), Some(3)), (Some(0), None)]), [0]);
         assert_eq!(seen(&[(None, Some(1)), (None, Some(2)), (None, None)]), [1, 0]);
+    }
+
+    #[test]
+    fn after_the_last_look_nothing_is_polled_nor_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let above = folder.path().join("memory.events");
+        std::fs::write(&above, "oom_kill 4\n").unwrap();
+        // One that can be opened and not read, as the file of a cgroup that is gone.
+        let gone = open(folder.path()).unwrap();
+        let mut watch = OomWatch::Version2(Counters::new(gone, open(&above)));
+        std::fs::write(&above, "oom_kill 5\n").unwrap();
+        assert_eq!((watch.polled().count(), watch.happened()), (0, false));
+
+        std::fs::write(folder.path().join("own"), "oom_kill 1\n").unwrap();
+        let mut watch =
+            OomWatch::Version2(Counters::new(open(&folder.path().join("own")).unwrap(), open(&above)));
+        std::fs::write(folder.path().join("own"), "oom_kill 2\n").unwrap();
+        assert_eq!((watch.polled().count(), watch.happened(), watch.happened()), (2, true, false));
     }
 }
