@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
 use common::{Bundle, ROCI, read_until, receive_descriptor, wait_for};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn run_passes_output_and_exit_code_on_and_leaves_nothing() {
@@ -96,6 +96,20 @@ fn force_deletes_in_every_state() {
     bundle.assert_nothing_left();
     bundle.start();
     bundle.verb(&["delete", "-f", &bundle.id]).succeeded();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn what_is_frozen_in_the_middle_of_its_creation_can_be_cleared() {
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.start();
+    bundle.verb(&["pause", &bundle.id]).succeeded();
+    // As a creator leaves it that is killed before it has written down its child.
+    let file = bundle.state_root().join(&bundle.id).join("state.json");
+    let mut record: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    (record["pid"], record["startTime"]) = (json!(0), json!(0));
+    fs::write(&file, record.to_string()).unwrap();
+    bundle.verb(&["delete", "--force", &bundle.id]).succeeded();
     bundle.assert_nothing_left();
 }
 
@@ -228,8 +242,7 @@ fn errors_are_logged_as_engines_read_them() {
     let log = log.to_str().unwrap();
     bundle.verb(&["--log", log, "--log-format", "json", "run", &bundle.id]).failed(127, "not found");
     let text = fs::read_to_string(log).unwrap();
-    let lines: Vec<serde_json::Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let error = lines.iter().find(|line| line["level"] == "error").unwrap();
     assert!(error["msg"].as_str().unwrap().contains("executable file not found in $PATH"));
     assert!(error["time"].as_str().unwrap().starts_with("20"));
@@ -261,8 +274,7 @@ fn debugging_tells_the_steps_of_both_sides() {
     assert_eq!(bundle.verb(&quiet).succeeded().err, "");
     assert_eq!(bundle.verb(&["exec", &id, "true"]).succeeded().err, "");
     let text = fs::read_to_string(&log).unwrap();
-    let lines: Vec<serde_json::Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().all(|line| line["level"] == "debug"), "{text}");
     for step in ["using /proc/self/exe clone", "made cgroup", "mounting proc at /proc", "is ready"] {
         assert!(text.contains(step), "{step:?} in {text}");
@@ -354,7 +366,7 @@ fn containers_and_processes_are_listed() {
     let pid = bundle.state()["pid"].to_string();
     assert_eq!(words[..4], [&*bundle.id, &*pid, "running", bundle.path().to_str().unwrap()]);
     assert_eq!(words[5], "root");
-    let json: serde_json::Value =
+    let json: Value =
         serde_json::from_str(&bundle.verb(&["list", "--format", "json"]).succeeded().out).unwrap();
     assert_eq!((&json[0]["id"], &json[0]["owner"]), (&json!(bundle.id), &json!("root")));
     // One that was half made is told of and hides no other.
@@ -433,7 +445,7 @@ fn variables_count_once_and_unknown_capabilities_are_left_out() {
 fn what_it_can_do_is_told() {
     let bundle = Bundle::new(&["true"]);
     let text = bundle.verb(&["features"]).succeeded().out;
-    let features: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let features: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(features["ociVersionMax"], "1.3.0");
     assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
     assert_eq!(features["linux"]["cgroup"]["systemd"], true);

@@ -124,9 +124,10 @@ pub(super) fn end(first: &OwnedFd) -> Result<()> {
 fn remove_cgroup(id: &Id, record: &Record) -> Result<()> {
     // What another container has by now is neither killed nor removed.
     let Some(cgroup) = cgroup::if_own(id, record)? else { return Ok(()) };
-    // A creation that was stopped may have stopped before it made the cgroup, which then is somebody else's. Its
-    // own process, if there was one, ended with its creator.
-    if record.pid > 0 && record.is_of_this_boot()? {
+    // A creation that was stopped may have stopped before it made the cgroup, which then is somebody else's, unless it bears our
+    // mark. Its own process, if there was one, ended with its creator, but for one that somebody has frozen.
+    let is_proven = || cgroup.owner().is_some_and(|owner| owner == cgroup::mark(id, record));
+    if (record.pid > 0 && record.is_of_this_boot()?) || is_proven() {
         cgroup.kill()?;
     }
     match cgroup.remove(PATIENCE) {
