@@ -21,7 +21,7 @@ use super::{Id, State, Status, rootless};
 use crate::cgroup::{Cgroup, CgroupPath, Entrance, Hierarchies, SubCgroup};
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, StepFailure, launch};
+use crate::init::{Awaited, EnteringChild, Kinship, PreparedProcess, Step, StepFailure, launch};
 use crate::namespaces::ChildrenIn;
 use crate::process::{self, Exit, Signal};
 
@@ -108,13 +108,15 @@ pub fn exec(container: &mut ExecTarget, request: ExecRequest) -> Result<Executed
         return Err(wrong_state(&id, status));
     };
     exec_in(container, status, &target, request).map_err(|error| {
-        let may_follow_from_its_end = matches!(
-            error,
+        let ended = match error {
+            // Its namespaces are gone; it may still wait for others in its PID namespace, which for frozen ones is long.
+            Error::Step(StepFailure { step: Step::JoinNamespace, errno: Errno::SRCH, .. }) => true,
             Error::Vanished { .. }
-                | Error::System { source: Errno::SRCH | Errno::NOMEM, .. }
-                | Error::Step(StepFailure { errno: Errno::SRCH | Errno::NOMEM, .. })
-        );
-        if may_follow_from_its_end && is_ending(&target) { wrong_state(&id, Status::Stopped) } else { error }
+            | Error::System { source: Errno::SRCH | Errno::NOMEM, .. }
+            | Error::Step(StepFailure { errno: Errno::SRCH | Errno::NOMEM, .. }) => is_ending(&target),
+            _ => false,
+        };
+        if ended { wrong_state(&id, Status::Stopped) } else { error }
     })
 }
 
@@ -198,7 +200,12 @@ fn exec_in(
         joins_pids: namespaces.contains(CloneFlags::CLONE_NEWPID) && !machine.caller_is_root(),
     };
     let has_pid = namespaces.contains(CloneFlags::CLONE_NEWPID) && !child.joins_pids;
-    let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose()?;
+    let children = has_pid.then(|| ChildrenIn::pid_namespace(target.as_fd())).transpose();
+    let children = children.map_err(|error| match error {
+        // As for the namespaces that the child joins.
+        Error::System { source: Errno::SRCH, .. } => wrong_state(id, Status::Stopped),
+        other => other,
+    })?;
     let mut launch_in = |target| launch(Kinship::of(as_sibling), CloneFlags::empty(), target, &mut child);
     let launched = match launch_in(entrance.clone_target()) {
         // The container has put itself into a cgroup below and hands controllers down: then only that takes a process.
