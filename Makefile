@@ -93,6 +93,8 @@ layout: build
 	CARGO_PROFILE_ROCI_STRIP=none $(STATIC) -p runtime --bin roci
 	HULL_BIN_DIR=$(abspath $(BIN)) $(TARGET_DIR)/release/bench functions-of $(TARGET_DIR)/$(TRIPLE)/roci/roci >$(TARGET_DIR)/hull/functions
 	mv $(TARGET_DIR)/hull/functions runtime/layout/functions
+	@# Cargo does not know that the linker reads the list.
+	touch runtime/src/main.rs
 
 fuzz: packages
 	$(CARGO) run -p tests --bin fuzz -- --seconds $(or $(SECONDS),10)

@@ -4,12 +4,13 @@
 //! and this program again as a hook ([`hook`]), which is the way to look at a runtime in its middle.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use rustix::fs::Advice;
 use serde_json::json;
 
 use super::Runtime;
@@ -72,6 +73,7 @@ fn row(what: &str, how: &str, target: Target, [ours, peer]: [Option<(String, Amo
 /// The median peak of whole runs, in bytes.
 fn peaks(runtime: &Runtime, world: &World, rounds: usize) -> anyhow::Result<u64> {
     let program = own_program()?.with_file_name("peak-of");
+    forget(&runtime.program)?;
     let mut peaks = Vec::with_capacity(rounds);
     for round in 0..rounds {
         interrupt::check()?;
@@ -85,6 +87,18 @@ fn peaks(runtime: &Runtime, world: &World, rounds: usize) -> anyhow::Result<u64>
         peaks.push(peak * KB);
     }
     Ok(median(peaks))
+}
+
+/// Has the kernel forget what it has of a program's file. A file that was just written lies in larger pieces in its cache than
+/// one that was read, and whole pieces are mapped: what was built a minute ago would occupy more than what was installed.
+fn forget(program: &Path) -> anyhow::Result<()> {
+    let path =
+        tests::peer(&program.to_string_lossy()).with_context(|| format!("no {}", program.display()))?;
+    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    // What is not on the disk yet is not forgotten.
+    file.sync_all().with_context(|| format!("cannot sync {}", path.display()))?;
+    rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)
+        .with_context(|| format!("cannot have {} forgotten", path.display()))
 }
 
 /// What creator and child share with nobody's file when all is read and planned and the child waits for its root.

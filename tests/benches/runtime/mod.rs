@@ -44,8 +44,8 @@ pub fn all(world: &World, rounds: usize) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Each way that is measured, once, without peers, and then that of a config.json as `roci spec` writes it: for who
-/// watches the program.
+/// Each way that is measured, once, without peers, and then those of a config.json as `roci spec` writes it and of one with
+/// a hook: for who watches the program.
 pub fn every_way(world: &World, program: PathBuf) -> anyhow::Result<()> {
     let runtime = Runtime { program, root: world.path().join("state/oci") };
     for bundle in [world.bundle(), world.filtered_bundle()] {
@@ -54,6 +54,10 @@ pub fn every_way(world: &World, program: PathBuf) -> anyhow::Result<()> {
     let mut here = runtime.command("run");
     here.current_dir(specified(&runtime, world)?).arg(world.id(0));
     quiet(here)?;
+    let hooked = world.bundle_with("with a hook", |config| {
+        config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}]});
+    })?;
+    runtime.runs("roci run", world, hooked).take_part().context("cannot run a hook")?;
     runtime.lives("roci", world).take_part().context("cannot create, start and delete")?;
     let sleeper = runtime.sleeper("roci exec", world)?;
     sleeper.execs().take_part().context("cannot exec")?;
