@@ -10,7 +10,8 @@
 //!
 //! Whether the running image is protected is read from the kernel alone ([`protection`]); no environment variable,
 //! argument or descriptor number takes part, so nothing that a caller or an image chooses can fake it.
-//! What must hold: [`seal_or_reexec`] runs first in `main`, before any thread, and before any container is near.
+//! What must hold: [`seal_or_reexec`] runs first in `main`, before any thread, and before any container is near. The likely way, an
+//! overlay that can be had at once, `roci` has gone before its C library began (`src/entry/early.rs`); it is looked at here.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

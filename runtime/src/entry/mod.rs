@@ -5,6 +5,9 @@
 //! signal in the exit status tells as well. What else it does is here, and in [`runtime::sys::process::set_own_signals`].
 #![allow(unsafe_code)]
 
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod early;
+
 use std::ffi::{c_char, c_int};
 
 use runtime::sys::fd;
