@@ -195,6 +195,8 @@ fn who_comes_when_no_descriptor_is_left_is_told_so() {
     let pid = world.create(&mut client, CreateFlags::default());
     client.start(&world.bundle.id).unwrap();
     wait_for("only the container is there", || Possessions::of(parent_of(pid)).children == pid.to_string());
+    // Who ended last was reaped, and what the monitor had of it is closed once it answers.
+    client.status(None).unwrap();
     let monitor = parent_of(pid);
     let free = (0..).find(|number| !Path::new(&format!("/proc/{monitor}/fd/{number}")).exists()).unwrap();
     let limit = |most: Option<u64>| {
