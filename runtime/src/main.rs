@@ -1,6 +1,6 @@
 //! `roci`: an OCI runtime.
 //!
-//! Parse, log, dispatch, exit code; the work is done by the library.
+//! Parse, log, dispatch, exit code; the work is done by the library. It begins in [`entry`], before its `main`.
 
 #![cfg_attr(not(test), no_main)]
 

@@ -222,3 +222,32 @@ fn call(number: libc::c_long, arguments: [usize; 5]) -> isize {
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    #[test]
+    fn what_is_protected_early_is_what_is_protected_later() {
+        for verb in ENTERING {
+            let verb = OsString::from(verb.to_str().unwrap_or_default());
+            assert!(crate::cli::enters_containers(std::iter::once(verb.clone())), "{}", verb.display());
+        }
+    }
+
+    #[test]
+    fn only_whole_words_are_verbs() {
+        let enters = |words: &[&CStr]| {
+            let mut list: Vec<usize> = words.iter().map(|word| word.as_ptr() as usize).collect();
+            list.push(0);
+            // SAFETY: a list of C strings that ends with a null, as the kernel makes it.
+            unsafe { enters_container(list.as_ptr()) }
+        };
+        assert!(enters(&[c"roci", c"--root", c"/r", c"exec", c"x"]));
+        for words in [[c"roci", c"running"], [c"roci", c"ru"], [c"roci", c""], [c"roci", c"state"]] {
+            assert!(!enters(&words), "{words:?}");
+        }
+    }
+}
