@@ -67,7 +67,10 @@ impl Options {
                 "--pods" => options.pods = number(&argument, arguments.next())?,
                 name => match CONTESTS.iter().find(|contest| **contest == name) {
                     Some(contest) => options.contests.push(contest),
-                    None => bail!("usage: bench [--rounds N] [--pods N] [{}]...", CONTESTS.join("|")),
+                    None => bail!(
+                        "usage: bench [--rounds N] [--pods N] [{}]..., or bench functions-of PROGRAM",
+                        CONTESTS.join("|")
+                    ),
                 },
             }
         }

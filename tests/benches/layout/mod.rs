@@ -42,6 +42,7 @@ pub fn hook(words: &[OsString]) -> Option<anyhow::Result<()>> {
 /// Goes the ways and prints the names.
 pub fn functions_of(program: &Path) -> anyhow::Result<()> {
     let program = fs::canonicalize(program).with_context(|| format!("cannot find {}", program.display()))?;
+    tracer::examine(&program)?;
     let world = World::new()?;
     let list = world.path().join("called");
     fs::write(&list, "").with_context(|| format!("cannot write {}", list.display()))?;

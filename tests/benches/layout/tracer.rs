@@ -28,6 +28,11 @@ struct Functions<'a> {
     text: Vec<u8>,
 }
 
+/// Fails where a program has no functions to be traced, before anything is started.
+pub(super) fn examine(program: &Path) -> anyhow::Result<()> {
+    Functions::of(program).map(drop)
+}
+
 /// Traces a stopped process, which is about to execute the program, and what descends from it, until all have ended or
 /// execute something else. The names of the functions are added to the list, which stays locked meanwhile.
 pub(super) fn trace(pid: i32, program: &Path, list: &Path) -> anyhow::Result<()> {
